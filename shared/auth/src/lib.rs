@@ -1,0 +1,27 @@
+//! Who may do what: device credentials, topic access, the webhook secret, operator tokens.
+//!
+//! - [`secret`]: values that must not be logged, and rings of them that rotate without downtime;
+//! - [`credential`]: sealing a device's key at rest, and checking its hourly MQTT password;
+//! - [`acl`]: which topics a device may publish and subscribe to;
+//! - [`operator`]: reading and judging an operator's RS256 token, and when to fetch keys anew.
+//!
+//! Everything here is a pure function of its arguments: `now` and randomness are passed in, nothing
+//! is fetched, nothing is stored. It must never know of HTTP, SQL or the Workers runtime.
+//! Start reading at [`credential`].
+
+#![cfg_attr(
+    test,
+    allow(
+        clippy::arithmetic_side_effects,
+        clippy::string_slice,
+        reason = "a test that overflows or slices wrongly fails, which is what it should do"
+    )
+)]
+
+pub mod acl;
+pub mod credential;
+pub mod operator;
+pub mod secret;
+
+pub use credential::{DeviceKey, Vault};
+pub use secret::{KeyRing, Secret};

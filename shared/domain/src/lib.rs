@@ -1,0 +1,44 @@
+//! The vocabulary of RS-1 Cloud: what every other crate and every device agrees on.
+//!
+//! - identity: [`DeviceId`], [`MacAddress`], [`Sku`], [`FirmwareVersion`], [`RecordId`];
+//! - time: [`UnixMillis`], always an argument, never read here;
+//! - what goes over the wire: [`wire`] (device payloads, EMQX envelopes), [`topic`] (MQTT topics and filters);
+//! - what the security log is told: [`security`];
+//! - what a route takes and gives: [`http`] (a request and an answer as plain values), [`problem`] (RFC 9457 errors);
+//! - what else wakes a worker: [`event`] (a batch from a queue, a tick of the clock);
+//! - what every worker has: [`config`] (settings, all faults named), [`health`];
+//! - what a route may ask of the world: [`port`] (database, buckets, queues, keys), implemented for
+//!   the Workers runtime by `rs1-platform` and natively by test doubles.
+//!
+//! This crate does no I/O, reads no clock, and must never know of `worker`, `js_sys` or SQL.
+//! Start reading at [`id`] and [`wire`].
+
+#![cfg_attr(
+    test,
+    allow(
+        clippy::arithmetic_side_effects,
+        clippy::string_slice,
+        reason = "a test that overflows or slices wrongly fails, which is what it should do"
+    )
+)]
+
+pub mod config;
+pub mod event;
+pub mod health;
+pub mod hex;
+pub mod http;
+pub mod id;
+pub mod limits;
+pub mod port;
+pub mod problem;
+pub mod security;
+pub mod time;
+pub mod topic;
+pub mod version;
+pub mod wire;
+
+pub use http::{Answer, Method, Request};
+pub use id::{ClientId, DeviceId, MacAddress, RecordId, RequestId, Sku};
+pub use problem::{Fault, Faults, Problem};
+pub use time::UnixMillis;
+pub use version::FirmwareVersion;

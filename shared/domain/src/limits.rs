@@ -1,0 +1,36 @@
+//! Sizes and counts that the system promises to hold, in one place, each with where it comes from.
+
+/// Largest body of an EMQX authentication or authorization request. Username, client id and topic
+/// are at most 64 KiB each in MQTT; ours are far shorter, and nobody else calls these routes.
+pub const ADMISSION_BODY: usize = 16 * 1024;
+
+/// Largest body of an EMQX rule webhook. A queue message holds 128,000 bytes, and a payload of
+/// [`DEVICE_PAYLOAD`] arrives up to twice: as text and as Base64.
+pub const WEBHOOK_BODY: usize = 256 * 1024;
+
+/// Largest payload that a device may publish (the contract's largest is a diagnostics answer, 64 KiB).
+pub const DEVICE_PAYLOAD: usize = 64 * 1024;
+
+/// Largest JSON body from an operator or a user.
+pub const API_BODY: usize = 64 * 1024;
+
+/// Largest body of a bulk enrolment: 1,000 lines of at most 512 bytes.
+pub const BULK_ENROLL_BODY: usize = 512 * 1024;
+
+/// Most lines of one bulk enrolment.
+pub const BULK_ENROLL_LINES: usize = 1_000;
+
+/// Largest message that a queue takes, in bytes (Cloudflare counts 1 KB as 1,000).
+pub const QUEUE_MESSAGE: usize = 128_000;
+
+/// Page size of a list when the caller names none, and the most it may ask for.
+pub const PAGE_DEFAULT: u32 = 50;
+/// See [`PAGE_DEFAULT`].
+pub const PAGE_MAX: u32 = 200;
+
+/// Log lines in one telemetry message (contract, section 3.2).
+pub const TELEMETRY_LOG_LINES: usize = 100;
+
+/// Metrics in one telemetry message. The contract names nine; this leaves room to grow and keeps
+/// a rollup row within a few kilobytes.
+pub const TELEMETRY_METRICS: usize = 64;

@@ -1,0 +1,195 @@
+//! What a route may ask of the world, as traits.
+//!
+//! A handler names in its signature what it uses (`db: &impl Database`), so the list of arguments
+//! says what a route can touch: a route without a [`Database`] cannot do a query. `rs1-platform`
+//! implements these for the Workers runtime; `rs1-store` implements [`Database`] on SQLite for
+//! native tests; tests wrap either to inject faults.
+//!
+//! Errors carry a text for the log only. What a caller is told is decided by the handler, which
+//! turns a port error into a 503 problem: the caller may try again.
+
+#![allow(async_fn_in_trait, reason = "a worker is single-threaded; no caller needs these futures to be Send")]
+
+use std::fmt;
+
+use crate::UnixMillis;
+
+/// A value bound to a parameter of a [`Statement`].
+///
+/// D1 binds every JavaScript number as REAL; column affinity turns it back into an integer when it
+/// is stored, but an *expression* sees a REAL, so statements write `CAST(?1 AS INTEGER)` there.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Param {
+    /// SQL NULL.
+    Null,
+    /// An integer within ±2^53, the range that JavaScript numbers hold exactly.
+    Int(i64),
+    /// A finite floating-point number.
+    Real(f64),
+    /// UTF-8 text; also carries JSON for `json_each`.
+    Text(String),
+}
+
+impl From<i64> for Param {
+    fn from(value: i64) -> Self {
+        Self::Int(value)
+    }
+}
+impl From<u32> for Param {
+    fn from(value: u32) -> Self {
+        Self::Int(i64::from(value))
+    }
+}
+impl From<UnixMillis> for Param {
+    fn from(value: UnixMillis) -> Self {
+        Self::Int(value.0)
+    }
+}
+impl From<&str> for Param {
+    fn from(value: &str) -> Self {
+        Self::Text(value.to_owned())
+    }
+}
+impl From<String> for Param {
+    fn from(value: String) -> Self {
+        Self::Text(value)
+    }
+}
+impl From<bool> for Param {
+    fn from(value: bool) -> Self {
+        Self::Int(i64::from(value))
+    }
+}
+impl<T: Into<Param>> From<Option<T>> for Param {
+    fn from(value: Option<T>) -> Self {
+        value.map_or(Self::Null, Into::into)
+    }
+}
+
+/// One SQL statement with its values, as `rs1-store` builds it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Statement {
+    /// The statement's name in `rs1-store`; appears in logs and in query-plan tests.
+    pub name: &'static str,
+    /// The SQL text, with parameters `?1`, `?2`, ….
+    pub sql: &'static str,
+    /// The values for `?1`, `?2`, … in order.
+    pub params: Vec<Param>,
+}
+
+/// What one statement of a batch gave back.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Outcome {
+    /// The rows as JSON text: an array of objects, one key a column. `"[]"` when there are none.
+    pub rows_json: String,
+    /// How many rows the statement inserted, updated or deleted (0 for a query).
+    pub changes: u64,
+}
+
+/// A database that runs a list of statements as one transaction: all or nothing.
+pub trait Database {
+    /// Runs `statements` in order, atomically, and answers one [`Outcome`] each.
+    ///
+    /// # Errors
+    /// Any statement that fails rolls the whole batch back. A lost connection may hide a batch that
+    /// *was* committed, so every write must be safe to repeat.
+    async fn batch(&self, statements: Vec<Statement>) -> Result<Vec<Outcome>, PortError>;
+}
+
+/// What to do with an object's bytes before they are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Encoding {
+    /// Stored as they are.
+    Identity,
+    /// Compressed with gzip on the way in.
+    Gzip,
+}
+
+/// An object to be stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewObject<'a> {
+    /// The key, at most 1,024 bytes.
+    pub key: &'a str,
+    /// The content before [`Encoding`] is applied.
+    pub body: &'a [u8],
+    /// Value of `Content-Type` for later readers.
+    pub content_type: &'static str,
+    /// What to do with the body.
+    pub encoding: Encoding,
+}
+
+/// A bucket of objects (R2).
+pub trait Bucket {
+    /// Stores an object unless the key is taken. `true` when it was stored, `false` when an object
+    /// of that key exists already (which then stays as it is).
+    ///
+    /// # Errors
+    /// When the bucket cannot be reached or refuses; the object may or may not exist afterwards.
+    async fn put_new(&self, object: NewObject<'_>) -> Result<bool, PortError>;
+
+    /// Reads an object whole, decompressed if it was stored with [`Encoding::Gzip`]; `None` when there is none.
+    ///
+    /// # Errors
+    /// When the bucket cannot be reached.
+    async fn get(&self, key: &str) -> Result<Option<Vec<u8>>, PortError>;
+}
+
+/// A producer's end of a queue.
+pub trait Queue {
+    /// Sends one message, JSON text of at most 128,000 bytes.
+    ///
+    /// # Errors
+    /// When the queue did not take the message.
+    async fn send(&self, message: &str) -> Result<(), PortError>;
+}
+
+/// A source of random bytes, good enough for keys and nonces.
+pub trait Random {
+    /// `N` fresh random bytes.
+    fn bytes<const N: usize>(&self) -> [u8; N];
+}
+
+/// Fetches a small JSON document over HTTP (a JWKS).
+pub trait DocumentSource {
+    /// The document's text, at most 64 KiB, from a 200 answer within five seconds.
+    ///
+    /// # Errors
+    /// Anything else.
+    async fn fetch(&self, url: &str) -> Result<String, PortError>;
+}
+
+/// Verifies public-key signatures. The Workers runtime's native `WebCrypto` does it there: an RSA
+/// implementation in wasm would be slower and would cost a third of the size budget.
+pub trait SignatureVerifier {
+    /// Whether `signature` is `key`'s RSASSA-PKCS1-v1_5/SHA-256 signature over `message`.
+    ///
+    /// `key` is the JWK's JSON text.
+    ///
+    /// # Errors
+    /// When the key cannot be imported or the runtime fails.
+    async fn verify_rs256(&self, key: &str, message: &[u8], signature: &[u8]) -> Result<bool, PortError>;
+}
+
+/// Why a port could not do what it was asked. For the log, never for a caller.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PortError {
+    /// What was being done, e.g. `d1 devices_by_id` or `r2 put`.
+    pub operation: String,
+    /// The runtime's own text.
+    pub cause: String,
+}
+
+impl PortError {
+    /// An error of `operation` because of `cause`.
+    pub fn new(operation: impl Into<String>, cause: impl Into<String>) -> Self {
+        Self { operation: operation.into(), cause: cause.into() }
+    }
+}
+
+impl fmt::Display for PortError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.operation, self.cause)
+    }
+}
+
+impl std::error::Error for PortError {}

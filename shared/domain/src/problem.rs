@@ -1,0 +1,325 @@
+//! Errors as callers see them: RFC 9457 problem documents.
+//!
+//! A [`Problem`] has two audiences. `detail` and `faults` go to the caller and say what the caller
+//! can mend; `log` stays with us and may carry internal text. Nothing moves from the one to the other.
+//!
+//! Every `type` is a stable URN, `urn:rs1:problem:{kind}`; the kinds are listed by [`Kind`].
+
+use serde::Serialize;
+
+use crate::RequestId;
+use crate::http::{Answer, PROBLEM_JSON};
+use crate::port::PortError;
+
+/// The kinds of problem there are. Each has one status, one URN and one title, for ever.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// 400: the body or the query could not be read at all.
+    Malformed,
+    /// 401: no credentials, or credentials that are not good.
+    Unauthenticated,
+    /// 403: known, but not allowed.
+    Forbidden,
+    /// 404: nothing here, or nothing that the caller may know of.
+    NotFound,
+    /// 405: the path exists, the method does not.
+    MethodNotAllowed,
+    /// 409: the request contradicts what is there.
+    Conflict,
+    /// 413: the body is larger than the route takes.
+    TooLarge,
+    /// 415: the body's media type is not the one the route takes.
+    UnsupportedMediaType,
+    /// 422: well-formed, but not valid; `errors` names every fault.
+    Invalid,
+    /// 429: too many requests.
+    TooManyRequests,
+    /// 500: a fault of ours that trying again will not mend.
+    Internal,
+    /// 503: a fault of ours, or of something we depend on, that may have passed when tried again.
+    Unavailable,
+}
+
+impl Kind {
+    /// Every kind, for documentation and table tests.
+    pub const ALL: [Self; 12] = [
+        Self::Malformed,
+        Self::Unauthenticated,
+        Self::Forbidden,
+        Self::NotFound,
+        Self::MethodNotAllowed,
+        Self::Conflict,
+        Self::TooLarge,
+        Self::UnsupportedMediaType,
+        Self::Invalid,
+        Self::TooManyRequests,
+        Self::Internal,
+        Self::Unavailable,
+    ];
+
+    /// HTTP status, the URN's last part and the title.
+    const fn facts(self) -> (u16, &'static str, &'static str) {
+        match self {
+            Self::Malformed => (400, "malformed", "The request cannot be read"),
+            Self::Unauthenticated => (401, "unauthenticated", "Credentials are missing or not good"),
+            Self::Forbidden => (403, "forbidden", "Not allowed"),
+            Self::NotFound => (404, "not-found", "Not found"),
+            Self::MethodNotAllowed => (405, "method-not-allowed", "The resource does not take this method"),
+            Self::Conflict => (409, "conflict", "The request contradicts the present state"),
+            Self::TooLarge => (413, "too-large", "The body is too large"),
+            Self::UnsupportedMediaType => (415, "unsupported-media-type", "The media type is not supported"),
+            Self::Invalid => (422, "invalid", "The request is not valid"),
+            Self::TooManyRequests => (429, "too-many-requests", "Too many requests"),
+            Self::Internal => (500, "internal", "Something went wrong on our side"),
+            Self::Unavailable => (503, "unavailable", "Not available right now"),
+        }
+    }
+
+    /// The HTTP status.
+    pub const fn status(self) -> u16 {
+        self.facts().0
+    }
+
+    /// The stable URN that stands in `type`.
+    pub fn urn(self) -> String {
+        format!("urn:rs1:problem:{}", self.facts().1)
+    }
+
+    /// The title, the same for every problem of a kind.
+    pub const fn title(self) -> &'static str {
+        self.facts().2
+    }
+}
+
+/// One thing wrong with the input, and where.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Fault {
+    /// JSON Pointer (RFC 6901) into the body, or `?name` for a query parameter.
+    pub pointer: String,
+    /// What is wrong, and what would be right.
+    pub detail: String,
+}
+
+/// Collects faults, so that the caller hears of all of them at once.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Faults(Vec<Fault>);
+
+impl Faults {
+    /// No faults yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Notes one fault.
+    pub fn add(&mut self, pointer: impl Into<String>, detail: impl Into<String>) {
+        self.0.push(Fault { pointer: pointer.into(), detail: detail.into() });
+    }
+
+    /// Notes a fault unless `fine`.
+    pub fn require(&mut self, fine: bool, pointer: &str, detail: &str) {
+        if !fine {
+            self.add(pointer, detail);
+        }
+    }
+
+    /// The faults so far.
+    pub fn as_slice(&self) -> &[Fault] {
+        &self.0
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// `value`, if there were no faults.
+    ///
+    /// # Errors
+    /// The faults, if there were any.
+    pub fn into_result<T>(self, value: T) -> Result<T, Self> {
+        if self.0.is_empty() { Ok(value) } else { Err(self) }
+    }
+
+    /// One line for a log: `/metrics: required; /timestamp: …`.
+    pub fn summary(&self) -> String {
+        self.0
+            .iter()
+            .map(|fault| format!("{}: {}", fault.pointer, fault.detail))
+            .collect::<Vec<_>>()
+            .join("; ")
+    }
+}
+
+/// An error to be told to a caller.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// What kind of problem it is.
+    pub kind: Kind,
+    /// What happened this time, for the caller. Never internal text.
+    pub detail: String,
+    /// Every fault of the input; empty unless `kind` is about input.
+    pub faults: Vec<Fault>,
+    /// Further headers for the answer (`allow`, `retry-after`).
+    pub headers: Vec<(&'static str, String)>,
+    /// The internal cause, for the log. Never sent.
+    pub log: Option<String>,
+}
+
+impl Problem {
+    /// A problem of that kind with a detail for the caller.
+    pub fn new(kind: Kind, detail: impl Into<String>) -> Self {
+        Self { kind, detail: detail.into(), faults: Vec::new(), headers: Vec::new(), log: None }
+    }
+
+    /// 400 with a detail.
+    pub fn malformed(detail: impl Into<String>) -> Self {
+        Self::new(Kind::Malformed, detail)
+    }
+
+    /// 401; the detail says no more than is safe to tell a stranger.
+    pub fn unauthenticated(detail: impl Into<String>) -> Self {
+        Self::new(Kind::Unauthenticated, detail)
+    }
+
+    /// 404.
+    pub fn not_found(detail: impl Into<String>) -> Self {
+        Self::new(Kind::NotFound, detail)
+    }
+
+    /// 409 with a detail.
+    pub fn conflict(detail: impl Into<String>) -> Self {
+        Self::new(Kind::Conflict, detail)
+    }
+
+    /// 405, with the methods that the path does take.
+    pub fn method_not_allowed(allowed: &[crate::Method]) -> Self {
+        let allowed = allowed.iter().map(|method| method.as_str()).collect::<Vec<_>>().join(", ");
+        let mut problem = Self::new(Kind::MethodNotAllowed, format!("this resource takes {allowed}"));
+        problem.headers.push(("allow", allowed));
+        problem
+    }
+
+    /// 413, with the limit in bytes.
+    pub fn too_large(limit: usize) -> Self {
+        Self::new(Kind::TooLarge, format!("the body may be at most {limit} bytes long"))
+    }
+
+    /// 422, naming every fault.
+    pub fn invalid(faults: Faults) -> Self {
+        let count = faults.as_slice().len();
+        let detail = format!("{count} {} found", if count == 1 { "fault was" } else { "faults were" });
+        Self { faults: faults.0, ..Self::new(Kind::Invalid, detail) }
+    }
+
+    /// 500; `cause` goes to the log only.
+    pub fn internal(cause: impl Into<String>) -> Self {
+        Self::new(Kind::Internal, "the fault has been logged under this request id").with_log(cause)
+    }
+
+    /// 503; `cause` goes to the log only.
+    pub fn unavailable(cause: impl Into<String>) -> Self {
+        Self::new(Kind::Unavailable, "please try again").with_log(cause)
+    }
+
+    /// The same problem with an internal cause for the log.
+    #[must_use]
+    pub fn with_log(mut self, cause: impl Into<String>) -> Self {
+        self.log = Some(cause.into());
+        self
+    }
+
+    /// The RFC 9457 document, as the answer to the request of that id.
+    pub fn into_answer(self, request_id: &RequestId) -> Answer {
+        #[derive(Serialize)]
+        struct Document<'a> {
+            r#type: String,
+            title: &'static str,
+            status: u16,
+            detail: &'a str,
+            request_id: &'a str,
+            #[serde(skip_serializing_if = "<[Fault]>::is_empty")]
+            errors: &'a [Fault],
+        }
+        let status = self.kind.status();
+        let document = Document {
+            r#type: self.kind.urn(),
+            title: self.kind.title(),
+            status,
+            detail: &self.detail,
+            request_id: request_id.as_str(),
+            errors: &self.faults,
+        };
+        let mut answer = Answer::json(status, &document);
+        answer.content_type = Some(PROBLEM_JSON);
+        answer.headers = self.headers;
+        answer.log =
+            self.log.or_else(|| (!self.faults.is_empty()).then(|| Faults(self.faults.clone()).summary()));
+        answer
+    }
+}
+
+impl From<PortError> for Problem {
+    /// A port that fails may work again in a moment, and EMQX retries on 503 and 429 only.
+    fn from(error: PortError) -> Self {
+        Self::unavailable(error.to_string())
+    }
+}
+
+impl From<Faults> for Problem {
+    fn from(faults: Faults) -> Self {
+        Self::invalid(faults)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn document(problem: Problem) -> (Answer, serde_json::Value) {
+        let answer = problem.into_answer(&RequestId::from_header("req-7").unwrap());
+        let body = serde_json::from_str(&answer.body).unwrap();
+        (answer, body)
+    }
+
+    #[test]
+    fn every_kind_has_its_own_urn_and_says_its_status_twice_the_same() {
+        let mut urns = std::collections::HashSet::new();
+        for kind in Kind::ALL {
+            let (answer, body) = document(Problem::new(kind, "why"));
+            assert_eq!(answer.status, kind.status(), "{kind:?}");
+            assert_eq!(answer.content_type, Some(PROBLEM_JSON));
+            assert_eq!(body["status"], kind.status(), "{kind:?}");
+            assert_eq!(body["type"], kind.urn());
+            assert_eq!(body["title"], kind.title());
+            assert_eq!(body["request_id"], "req-7");
+            assert!(urns.insert(kind.urn()), "{kind:?} shares its URN");
+        }
+    }
+
+    #[test]
+    fn internal_causes_reach_the_log_and_never_the_caller() {
+        let (answer, body) =
+            document(Problem::from(PortError::new("d1 devices_by_id", "D1_ERROR: secret table")));
+        assert_eq!(answer.status, 503);
+        assert!(!answer.body.contains("D1_ERROR"), "{body}");
+        assert_eq!(answer.log.as_deref(), Some("d1 devices_by_id: D1_ERROR: secret table"));
+    }
+
+    #[test]
+    fn all_faults_are_named_at_once() {
+        let mut faults = Faults::new();
+        faults.add("/mac_address", "required");
+        faults.require(false, "/product_sku", "one of rs1_lite, rs1_pro");
+        faults.require(true, "/fine", "not noted");
+        let (_, body) = document(Problem::invalid(faults));
+        assert_eq!(body["detail"], "2 faults were found");
+        assert_eq!(body["errors"][1]["pointer"], "/product_sku");
+        assert_eq!(body["errors"].as_array().unwrap().len(), 2);
+    }
+
+    #[test]
+    fn a_wrong_method_learns_the_right_ones() {
+        let (answer, _) = document(Problem::method_not_allowed(&[crate::Method::Get, crate::Method::Post]));
+        assert_eq!(answer.headers, [("allow", "GET, POST".to_owned())]);
+    }
+}

@@ -1,0 +1,71 @@
+//! Leases of cron triggers. Cloudflare may deliver a trigger twice, or not at all.
+
+use rs1_domain::UnixMillis;
+use rs1_domain::port::Statement;
+use rs1_domain::time::{as_millis, as_optional_millis};
+use serde::{Deserialize, Serialize};
+
+/// Takes the lease of the run that was due at `scheduled_at`: one change if it is ours, none if
+/// that run, or a later one, was taken before.
+pub fn begin(worker: &str, cron: &str, scheduled_at: UnixMillis, now: UnixMillis) -> Statement {
+    Statement {
+        name: "cron_begin",
+        sql: "/* cron_begin */
+            INSERT INTO cron_runs (worker, cron, scheduled_at, started_at) VALUES (?1, ?2, ?3, ?4)
+            ON CONFLICT (worker, cron) DO UPDATE SET
+              scheduled_at = excluded.scheduled_at, started_at = excluded.started_at,
+              finished_at = NULL, outcome = NULL, detail = NULL
+            WHERE cron_runs.scheduled_at < excluded.scheduled_at",
+        params: vec![worker.into(), cron.into(), scheduled_at.into(), now.into()],
+    }
+}
+
+/// Notes how the run that was due at `scheduled_at` ended.
+pub fn finish(
+    worker: &str,
+    cron: &str,
+    scheduled_at: UnixMillis,
+    now: UnixMillis,
+    ok: bool,
+    detail: &str,
+) -> Statement {
+    Statement {
+        name: "cron_finish",
+        sql: "/* cron_finish */
+            UPDATE cron_runs SET finished_at = ?4, outcome = ?5, detail = ?6
+            WHERE worker = ?1 AND cron = ?2 AND scheduled_at = ?3",
+        params: vec![
+            worker.into(),
+            cron.into(),
+            scheduled_at.into(),
+            now.into(),
+            if ok { "ok" } else { "failed" }.into(),
+            detail.into(),
+        ],
+    }
+}
+
+/// The latest run of a trigger.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct CronRun {
+    /// The trigger's expression.
+    pub cron: String,
+    /// When it began.
+    #[serde(deserialize_with = "as_millis::deserialize")]
+    pub started_at: UnixMillis,
+    /// When it ended; null while it runs, or if it was cut off.
+    #[serde(deserialize_with = "as_optional_millis::deserialize")]
+    pub finished_at: Option<UnixMillis>,
+    /// `ok` or `failed`.
+    pub outcome: Option<String>,
+}
+
+/// The [`CronRun`]s of a worker.
+pub fn runs(worker: &str) -> Statement {
+    Statement {
+        name: "cron_runs",
+        sql: "/* cron_runs */
+            SELECT cron, started_at, finished_at, outcome FROM cron_runs WHERE worker = ?1",
+        params: vec![worker.into()],
+    }
+}

@@ -1,0 +1,229 @@
+//! The device registry.
+
+use rs1_domain::port::Statement;
+use rs1_domain::time::{as_millis, as_optional_millis};
+use rs1_domain::wire::State;
+use rs1_domain::{DeviceId, MacAddress, Sku, UnixMillis};
+use serde::{Deserialize, Serialize};
+
+use crate::sql::{PageRequest, flag, optional_flag};
+
+/// A device to be enrolled.
+#[derive(Clone, Debug, Serialize)]
+pub struct NewDevice {
+    /// Derived from the MAC address.
+    pub device_id: DeviceId,
+    /// The MAC address.
+    pub mac_address: MacAddress,
+    /// The variant, if the factory says.
+    pub product_sku: Option<Sku>,
+    /// The device's key, sealed with a fresh nonce, so no two are ever the same text.
+    pub sealed_key: String,
+}
+
+/// Enrols devices; those that exist already stay as they are. Follow with [`enrollments`] to learn
+/// which is which: a row that carries the sealed key just made is new.
+///
+/// # Errors
+/// When the list cannot be written as JSON, which these types always can.
+pub fn enroll(devices: &[NewDevice], at: UnixMillis, by: &str) -> Result<Statement, serde_json::Error> {
+    Ok(Statement {
+        name: "enroll",
+        sql: "/* enroll */
+            INSERT INTO devices (device_id, mac_address, product_sku, sealed_key, enrolled_at, enrolled_by)
+            SELECT value->>'device_id', value->>'mac_address', value->>'product_sku', value->>'sealed_key', ?2, ?3
+            FROM json_each(?1) WHERE true
+            ON CONFLICT (device_id) DO NOTHING",
+        params: vec![serde_json::to_string(devices)?.into(), at.into(), by.into()],
+    })
+}
+
+/// What enrolment stored.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Enrollment {
+    /// The device.
+    pub device_id: DeviceId,
+    /// Its variant, from enrolment or reported since.
+    pub product_sku: Option<Sku>,
+    /// Its sealed key.
+    pub sealed_key: String,
+    /// When it was enrolled.
+    #[serde(with = "as_millis")]
+    pub enrolled_at: UnixMillis,
+}
+
+/// The [`Enrollment`]s of some devices.
+///
+/// # Errors
+/// When the list cannot be written as JSON, which ids always can.
+pub fn enrollments(devices: &[&DeviceId]) -> Result<Statement, serde_json::Error> {
+    Ok(Statement {
+        name: "enrollments",
+        sql: "/* enrollments */
+            SELECT device_id, product_sku, sealed_key, enrolled_at FROM devices
+            WHERE device_id IN (SELECT value FROM json_each(?1))",
+        params: vec![serde_json::to_string(devices)?.into()],
+    })
+}
+
+/// A sealed key, alone.
+#[derive(Clone, Debug, Deserialize)]
+pub struct SealedKey {
+    /// The sealed key.
+    pub sealed_key: String,
+}
+
+/// The [`SealedKey`] of a device that wants to connect.
+pub fn sealed_key(device: &DeviceId) -> Statement {
+    Statement {
+        name: "sealed_key",
+        sql: "/* sealed_key */ SELECT sealed_key FROM devices WHERE device_id = ?1",
+        params: vec![device.as_str().into()],
+    }
+}
+
+/// Takes in what an online device says of itself, unless a newer state was taken in before. Its
+/// presence follows, unless something newer decided that.
+///
+/// `at` is when the broker received the message: the one clock that orders a device's messages.
+pub fn report_state(device: &DeviceId, state: &State, client_id: Option<&str>, at: UnixMillis) -> Statement {
+    Statement {
+        name: "report_state",
+        sql: "/* report_state */
+            UPDATE devices SET
+              state_at = ?2,
+              firmware_version = ?4,
+              product_sku = coalesce(product_sku, ?5),
+              protocol_version = ?6,
+              uptime_sec = ?7,
+              wifi_rssi = ?8,
+              config_version = coalesce(?9, config_version),
+              zone_count = coalesce(?10, zone_count),
+              radar_connected = ?11,
+              boot_count = coalesce(?12, boot_count),
+              reset_reason = coalesce(?13, reset_reason),
+              last_seen_at = max(coalesce(last_seen_at, 0), ?2),
+              online = CASE WHEN presence_at <= ?2 THEN 1 ELSE online END,
+              offline_reason = CASE WHEN presence_at <= ?2 THEN NULL ELSE offline_reason END,
+              presence_client_id = CASE WHEN presence_at <= ?2 THEN ?3 ELSE presence_client_id END,
+              presence_at = max(presence_at, ?2)
+            WHERE device_id = ?1 AND state_at <= ?2",
+        params: vec![
+            device.as_str().into(),
+            at.into(),
+            client_id.into(),
+            state.firmware_version.as_str().into(),
+            state.product_sku.map(Sku::as_str).into(),
+            state.protocol_version.as_deref().into(),
+            state.uptime_sec.into(),
+            state.wifi_rssi.into(),
+            state.config_version.into(),
+            state.zone_count.into(),
+            state.radar_connected.into(),
+            state.boot_count.into(),
+            state.reset_reason.into(),
+        ],
+    }
+}
+
+/// Takes a device for offline since `at`, unless something newer says that it is here, or the
+/// session that ended (`client_id`) is not the one that said so.
+///
+/// Nothing but presence changes: a last will was written when its session began, so the rest of
+/// what it says is old.
+pub fn report_gone(device: &DeviceId, reason: &str, client_id: Option<&str>, at: UnixMillis) -> Statement {
+    Statement {
+        name: "report_gone",
+        sql: "/* report_gone */
+            UPDATE devices SET online = 0, offline_reason = ?3, presence_at = ?2
+            WHERE device_id = ?1 AND presence_at <= ?2
+              AND (?4 IS NULL OR presence_client_id IS NULL OR presence_client_id = ?4)",
+        params: vec![device.as_str().into(), at.into(), reason.into(), client_id.into()],
+    }
+}
+
+/// Whether a device is enrolled: one row or none.
+pub fn exists(device: &DeviceId) -> Statement {
+    Statement {
+        name: "device_exists",
+        sql: "/* device_exists */ SELECT 1 AS found FROM devices WHERE device_id = ?1",
+        params: vec![device.as_str().into()],
+    }
+}
+
+/// A device as operators see it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Device {
+    /// The device.
+    pub device_id: DeviceId,
+    /// Its MAC address.
+    pub mac_address: MacAddress,
+    /// Its variant, if known.
+    pub product_sku: Option<Sku>,
+    /// When it was enrolled.
+    #[serde(deserialize_with = "as_millis::deserialize")]
+    pub enrolled_at: UnixMillis,
+    /// Who enrolled it.
+    pub enrolled_by: String,
+    /// Whether it is connected, as far as is known.
+    #[serde(deserialize_with = "flag")]
+    pub online: bool,
+    /// Why it is offline; null while it is online.
+    pub offline_reason: Option<String>,
+    /// The latest sign of life.
+    #[serde(deserialize_with = "as_optional_millis::deserialize")]
+    pub last_seen_at: Option<UnixMillis>,
+    /// The latest telemetry message.
+    #[serde(deserialize_with = "as_optional_millis::deserialize")]
+    pub last_telemetry_at: Option<UnixMillis>,
+    /// When it last reported the fields below.
+    #[serde(deserialize_with = "as_optional_millis::deserialize")]
+    pub state_at: Option<UnixMillis>,
+    /// The version that runs.
+    pub firmware_version: Option<String>,
+    /// The protocol it speaks.
+    pub protocol_version: Option<String>,
+    /// Seconds since boot, at `state_at`.
+    pub uptime_sec: Option<i64>,
+    /// Signal strength in dBm, at `state_at`.
+    pub wifi_rssi: Option<i64>,
+    /// The zone configuration it applied.
+    pub config_version: Option<i64>,
+    /// Zones in it.
+    pub zone_count: Option<i64>,
+    /// Whether its radar answered, at `state_at`.
+    #[serde(deserialize_with = "optional_flag")]
+    pub radar_connected: Option<bool>,
+    /// Boots since manufacture.
+    pub boot_count: Option<i64>,
+    /// Why it booted last.
+    pub reset_reason: Option<String>,
+}
+
+/// A [`Device`] by its id.
+pub fn by_id(device: &DeviceId) -> Statement {
+    Statement {
+        name: "device_by_id",
+        sql: "/* device_by_id */
+            SELECT device_id, mac_address, product_sku, enrolled_at, enrolled_by, online, offline_reason,
+              last_seen_at, last_telemetry_at, nullif(state_at, 0) AS state_at, firmware_version,
+              protocol_version, uptime_sec, wifi_rssi, config_version, zone_count, radar_connected,
+              boot_count, reset_reason
+            FROM devices WHERE device_id = ?1",
+        params: vec![device.as_str().into()],
+    }
+}
+
+/// A page of [`Device`]s, in the order of their ids.
+pub fn list(page: &PageRequest) -> Statement {
+    Statement {
+        name: "device_list",
+        sql: "/* device_list */
+            SELECT device_id, mac_address, product_sku, enrolled_at, enrolled_by, online, offline_reason,
+              last_seen_at, last_telemetry_at, nullif(state_at, 0) AS state_at, firmware_version,
+              protocol_version, uptime_sec, wifi_rssi, config_version, zone_count, radar_connected,
+              boot_count, reset_reason
+            FROM devices WHERE device_id > ?1 ORDER BY device_id LIMIT ?2",
+        params: vec![page.after.as_deref().unwrap_or_default().into(), page.rows().into()],
+    }
+}

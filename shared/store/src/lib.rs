@@ -1,0 +1,36 @@
+//! Every SQL statement of RS-1 Cloud, by name, with the types of its rows.
+//!
+//! A function here builds a [`Statement`]; a worker hands a list of them to a
+//! [`Database`](rs1_domain::port::Database) as one transaction. Writes are guarded inside the
+//! statement (`… WHERE generation = …`), because nothing may happen between a read and a write: D1
+//! has no interactive transactions.
+//!
+//! - [`devices`]: enrolment, admission, state, presence, lists;
+//! - [`telemetry`]: hourly rollups;
+//! - [`security`]: the audit log, the security log, failed authentications;
+//! - [`cron`]: leases of cron triggers;
+//! - [`sql`]: decoding rows, paging;
+//! - [`native`] (feature `native`): SQLite with D1's manners, for tests.
+//!
+//! The schema is in `migrations/`. Every statement begins with a comment that names it, and is
+//! proved by a query-plan test to use an index on each table that grows (`tests/plans.rs`).
+//! This crate knows nothing of HTTP or of the Workers runtime.
+
+#![cfg_attr(
+    test,
+    allow(
+        clippy::arithmetic_side_effects,
+        clippy::string_slice,
+        reason = "a test that overflows or slices wrongly fails, which is what it should do"
+    )
+)]
+
+pub mod cron;
+pub mod devices;
+#[cfg(feature = "native")]
+pub mod native;
+pub mod security;
+pub mod sql;
+pub mod telemetry;
+
+pub use rs1_domain::port::{Database, Outcome, Param, PortError, Statement};

@@ -1,0 +1,149 @@
+//! SQLite with D1's manners, for native tests: the real migrations, batches that roll back whole,
+//! integers bound as JavaScript numbers (so as REAL), rows as `JSON.stringify` would write them,
+//! and failures on demand.
+
+use std::cell::{Cell, RefCell};
+use std::path::Path;
+
+use rs1_domain::port::{Database, Outcome, Param, PortError, Statement};
+use rusqlite::types::{Value, ValueRef};
+use serde_json::{Map, Value as Json};
+
+/// How the next batch shall fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// Nothing is done.
+    BeforeCommit,
+    /// Everything is done, but the caller hears that the connection was lost.
+    AfterCommit,
+}
+
+/// An in-memory database with the project's schema.
+pub struct NativeDatabase {
+    connection: RefCell<rusqlite::Connection>,
+    failure: Cell<Option<Failure>>,
+    statements: Cell<u64>,
+}
+
+impl NativeDatabase {
+    /// An empty database with every migration applied.
+    ///
+    /// # Panics
+    /// When a migration does not apply: nothing can be tested then.
+    #[expect(clippy::expect_used, reason = "test support")]
+    pub fn new() -> Self {
+        let connection = rusqlite::Connection::open_in_memory().expect("SQLite opens in memory");
+        connection.pragma_update(None, "foreign_keys", true).expect("foreign keys can be switched on");
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../migrations");
+        let mut files: Vec<_> = std::fs::read_dir(folder)
+            .expect("migrations/ can be read")
+            .map(|entry| entry.expect("migrations/ can be listed").path())
+            .filter(|path| path.extension().is_some_and(|extension| extension == "sql"))
+            .collect();
+        files.sort();
+        for file in files {
+            let sql = std::fs::read_to_string(&file).expect("a migration can be read");
+            if let Err(error) = connection.execute_batch(&sql) {
+                #[expect(clippy::panic, reason = "test support")]
+                {
+                    panic!("{}: {error}", file.display());
+                }
+            }
+        }
+        Self { connection: RefCell::new(connection), failure: Cell::new(None), statements: Cell::new(0) }
+    }
+
+    /// Makes every batch fail like this, until it is set to `None`.
+    pub fn fail(&self, failure: Option<Failure>) {
+        self.failure.set(failure);
+    }
+
+    /// How many statements have run so far.
+    pub fn statements_run(&self) -> u64 {
+        self.statements.get()
+    }
+
+    /// The query plan of a statement, a line a step.
+    ///
+    /// # Errors
+    /// When the statement is not valid.
+    pub fn plan(&self, statement: &Statement) -> Result<Vec<String>, PortError> {
+        let connection = self.connection.borrow();
+        let failed =
+            |error: rusqlite::Error| PortError::new(format!("plan {}", statement.name), error.to_string());
+        let mut prepared =
+            connection.prepare(&format!("EXPLAIN QUERY PLAN {}", statement.sql)).map_err(failed)?;
+        let values = rusqlite::params_from_iter(statement.params.iter().map(bind));
+        let lines = prepared.query_map(values, |row| row.get::<_, String>("detail")).map_err(failed)?;
+        lines.collect::<Result<_, _>>().map_err(failed)
+    }
+
+    fn run(connection: &rusqlite::Connection, statement: &Statement) -> rusqlite::Result<Outcome> {
+        let before = connection.total_changes();
+        let mut prepared = connection.prepare(statement.sql)?;
+        let names: Vec<String> = prepared.column_names().map(str::to_owned).collect();
+        let mut rows = prepared.query(rusqlite::params_from_iter(statement.params.iter().map(bind)))?;
+        let mut objects = Vec::new();
+        while let Some(row) = rows.next()? {
+            let mut object = Map::new();
+            for (index, name) in names.iter().enumerate() {
+                object.insert(name.clone(), json(row.get_ref(index)?));
+            }
+            objects.push(Json::Object(object));
+        }
+        drop(rows);
+        let changes = connection.total_changes().saturating_sub(before);
+        Ok(Outcome { rows_json: Json::Array(objects).to_string(), changes })
+    }
+}
+
+impl Default for NativeDatabase {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Database for NativeDatabase {
+    async fn batch(&self, statements: Vec<Statement>) -> Result<Vec<Outcome>, PortError> {
+        let lost = || PortError::new("d1", "Network connection lost.");
+        if self.failure.get() == Some(Failure::BeforeCommit) {
+            return Err(lost());
+        }
+        let mut connection = self.connection.borrow_mut();
+        let begun = connection.transaction().map_err(|error| PortError::new("d1", error.to_string()))?;
+        let mut outcomes = Vec::with_capacity(statements.len());
+        for statement in &statements {
+            let outcome = Self::run(&begun, statement)
+                .map_err(|error| PortError::new(format!("d1 {}", statement.name), error.to_string()))?;
+            self.statements.set(self.statements.get().saturating_add(1));
+            outcomes.push(outcome);
+        }
+        begun.commit().map_err(|error| PortError::new("d1", error.to_string()))?;
+        if self.failure.get() == Some(Failure::AfterCommit) { Err(lost()) } else { Ok(outcomes) }
+    }
+}
+
+/// As D1 binds: every JavaScript number is REAL.
+fn bind(param: &Param) -> Value {
+    match param {
+        Param::Null => Value::Null,
+        Param::Int(value) => Value::Real(*value as f64),
+        Param::Real(value) => Value::Real(*value),
+        Param::Text(value) => Value::Text(value.clone()),
+    }
+}
+
+/// As JSON.stringify writes what D1 answers: an integral REAL has no decimal point.
+fn json(value: ValueRef<'_>) -> Json {
+    match value {
+        ValueRef::Null => Json::Null,
+        ValueRef::Integer(value) => value.into(),
+        ValueRef::Real(value) if value.fract() == 0.0 && value.abs() < 9_007_199_254_740_992.0 => {
+            #[expect(clippy::cast_possible_truncation, reason = "integral and within ±2^53")]
+            let value = value as i64;
+            value.into()
+        }
+        ValueRef::Real(value) => value.into(),
+        ValueRef::Text(value) | ValueRef::Blob(value) => String::from_utf8_lossy(value).into_owned().into(),
+    }
+}

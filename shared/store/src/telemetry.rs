@@ -1,0 +1,193 @@
+//! Hourly rollups.
+//!
+//! A writer reads the rows it is about to change ([`rollups_for`]), merges in Rust, and writes them
+//! back ([`write_rollups`]) only where nobody wrote in between: each row's `generation` is its
+//! guard. The registry's `last_telemetry_at` and presence follow by trigger, so one statement a
+//! batch writes both.
+
+use rs1_domain::port::Statement;
+use rs1_domain::time::as_millis;
+use rs1_domain::{DeviceId, UnixMillis};
+use serde::{Deserialize, Serialize};
+
+/// A row of `telemetry_rollups`; also the form in which it is written back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RollupRow {
+    /// The device.
+    pub device_id: DeviceId,
+    /// Unix ms / 3,600,000, rounded down.
+    pub hour: i64,
+    /// Messages counted.
+    pub messages: i64,
+    /// The latest message, by the device's clock.
+    #[serde(with = "as_millis")]
+    pub last_at: UnixMillis,
+    /// The latest message, by the broker's clock.
+    #[serde(with = "as_millis")]
+    pub last_received_at: UnixMillis,
+    /// JSON: metric name to `[count, sum, min, max, last]`.
+    pub metrics: String,
+    /// 8 characters a message id; null once the hour is sealed.
+    pub seen: Option<String>,
+    /// Counts writes, from 1.
+    pub generation: i64,
+}
+
+/// A device and hour that messages are about, with its row if there is one.
+#[derive(Clone, Debug, Deserialize)]
+pub struct RollupSlot {
+    /// The device, which is enrolled.
+    pub device_id: DeviceId,
+    /// The hour.
+    pub hour: i64,
+    /// Null when there is no row yet; so are the fields below.
+    pub generation: Option<i64>,
+    messages: Option<i64>,
+    last_at: Option<i64>,
+    last_received_at: Option<i64>,
+    metrics: Option<String>,
+    seen: Option<String>,
+}
+
+impl RollupSlot {
+    /// The row, if there is one.
+    pub fn into_row(self) -> Option<RollupRow> {
+        Some(RollupRow {
+            device_id: self.device_id,
+            hour: self.hour,
+            messages: self.messages?,
+            last_at: UnixMillis(self.last_at?),
+            last_received_at: UnixMillis(self.last_received_at?),
+            metrics: self.metrics?,
+            seen: self.seen,
+            generation: self.generation?,
+        })
+    }
+}
+
+/// The [`RollupSlot`]s of those device-hours whose device is enrolled; one that is missing from the
+/// answer belongs to no device of ours.
+///
+/// # Errors
+/// When the list cannot be written as JSON, which these types always can.
+pub fn rollups_for(keys: &[(&DeviceId, i64)]) -> Result<Statement, serde_json::Error> {
+    Ok(Statement {
+        name: "rollups_for",
+        sql: "/* rollups_for */
+            SELECT wanted.device_id, wanted.hour, r.generation, r.messages, r.last_at, r.last_received_at,
+              r.metrics, r.seen
+            FROM (SELECT value->>0 AS device_id, value->>1 AS hour FROM json_each(?1)) AS wanted
+            JOIN devices AS d ON d.device_id = wanted.device_id
+            LEFT JOIN telemetry_rollups AS r ON r.device_id = wanted.device_id AND r.hour = wanted.hour",
+        params: vec![serde_json::to_string(keys)?.into()],
+    })
+}
+
+/// A row that [`write_rollups`] wrote.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Written {
+    /// The device.
+    pub device_id: DeviceId,
+    /// The hour.
+    pub hour: i64,
+}
+
+/// Writes rows whose `generation` is one more than what was read, and answers those that were
+/// [`Written`]. A row that is missing from the answer was changed by somebody else since (read and
+/// merge it again), or its device is gone.
+///
+/// # Errors
+/// When the list cannot be written as JSON, which these types always can.
+pub fn write_rollups(rows: &[RollupRow]) -> Result<Statement, serde_json::Error> {
+    Ok(Statement {
+        name: "write_rollups",
+        sql: "/* write_rollups */
+            INSERT INTO telemetry_rollups
+              (device_id, hour, messages, last_at, last_received_at, metrics, seen, generation)
+            SELECT value->>'device_id', value->>'hour', value->>'messages', value->>'last_at',
+              value->>'last_received_at', value->>'metrics', value->>'seen', value->>'generation'
+            FROM json_each(?1)
+            WHERE EXISTS (SELECT 1 FROM devices WHERE device_id = value->>'device_id')
+            ON CONFLICT (device_id, hour) DO UPDATE SET
+              messages = excluded.messages, last_at = excluded.last_at,
+              last_received_at = excluded.last_received_at, metrics = excluded.metrics,
+              seen = excluded.seen, generation = excluded.generation
+            WHERE telemetry_rollups.generation = excluded.generation - 1
+            RETURNING device_id, hour",
+        params: vec![serde_json::to_string(rows)?.into()],
+    })
+}
+
+/// An hour of a device, to be shown.
+#[derive(Clone, Debug, Deserialize)]
+pub struct HourRow {
+    /// Unix ms / 3,600,000, rounded down.
+    pub hour: i64,
+    /// Messages counted.
+    pub messages: i64,
+    /// The latest message, by the device's clock.
+    #[serde(with = "as_millis")]
+    pub last_at: UnixMillis,
+    /// JSON: metric name to `[count, sum, min, max, last]`.
+    pub metrics: String,
+}
+
+/// The [`HourRow`]s of a device from an hour on, oldest first.
+pub fn hours(device: &DeviceId, from_hour: i64) -> Statement {
+    Statement {
+        name: "rollup_hours",
+        sql: "/* rollup_hours */
+            SELECT hour, messages, last_at, metrics FROM telemetry_rollups
+            WHERE device_id = ?1 AND hour >= ?2 ORDER BY hour LIMIT 1000",
+        params: vec![device.as_str().into(), from_hour.into()],
+    }
+}
+
+/// A step through the registry: the last device of the next `limit` after `after`.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Step {
+    /// The last device of the step; null when there is none left.
+    pub last: Option<DeviceId>,
+}
+
+/// The next [`Step`]. Work on every device's rows goes step by step, so that no statement grows
+/// with the fleet.
+pub fn next_devices(after: &str, limit: u32) -> Statement {
+    Statement {
+        name: "next_devices",
+        sql: "/* next_devices */
+            SELECT max(device_id) AS last FROM
+              (SELECT device_id FROM devices WHERE device_id > ?1 ORDER BY device_id LIMIT ?2)",
+        params: vec![after.into(), limit.into()],
+    }
+}
+
+/// Forgets the message ids of hours before `before_hour` (and no more than `window` hours before
+/// that) for the devices after `after` up to `last`. Sealed hours take no more messages.
+pub fn seal_hours(after: &str, last: &DeviceId, before_hour: i64, window: i64) -> Statement {
+    Statement {
+        name: "seal_hours",
+        sql: "/* seal_hours */
+            UPDATE telemetry_rollups SET seen = NULL, generation = generation + 1
+            WHERE device_id IN (SELECT device_id FROM devices WHERE device_id > ?1 AND device_id <= ?2)
+              AND hour < ?3 AND hour >= ?4 AND seen IS NOT NULL",
+        params: vec![
+            after.into(),
+            last.as_str().into(),
+            before_hour.into(),
+            before_hour.saturating_sub(window).into(),
+        ],
+    }
+}
+
+/// Deletes hours before `before_hour` for the devices after `after` up to `last`.
+pub fn delete_hours(after: &str, last: &DeviceId, before_hour: i64) -> Statement {
+    Statement {
+        name: "delete_hours",
+        sql: "/* delete_hours */
+            DELETE FROM telemetry_rollups
+            WHERE device_id IN (SELECT device_id FROM devices WHERE device_id > ?1 AND device_id <= ?2)
+              AND hour < ?3",
+        params: vec![after.into(), last.as_str().into(), before_hour.into()],
+    }
+}

@@ -1,0 +1,148 @@
+//! Every statement uses an index on every table that grows. A scan that is quick in a test is an
+//! outage at ten thousand devices.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "a test that panics fails, which is what it should do"
+)]
+
+use rs1_domain::security::{AuthFailure, SecurityEvent, Severity};
+use rs1_domain::wire::State;
+use rs1_domain::{DeviceId, MacAddress, Method, RecordId, RequestId, Sku, UnixMillis};
+use rs1_store::native::NativeDatabase;
+use rs1_store::security::AdminAccess;
+use rs1_store::sql::PageRequest;
+use rs1_store::telemetry::RollupRow;
+use rs1_store::{Statement, cron, devices, security, telemetry};
+
+const NOW: UnixMillis = UnixMillis(1_763_690_475_123);
+
+/// One of each statement there is.
+fn every_statement() -> Vec<Statement> {
+    let mac_address = MacAddress::parse("AA:BB:CC:DD:EE:01").unwrap();
+    let device = DeviceId::of(&mac_address);
+    let new = devices::NewDevice {
+        device_id: device.clone(),
+        mac_address,
+        product_sku: Some(Sku::Pro),
+        sealed_key: "1.x".into(),
+    };
+    let state =
+        State::read(br#"{"online": true, "firmware_version": "1.0.0", "last_seen": "2026-01-20T10:00:00Z"}"#)
+            .unwrap();
+    let page = PageRequest { limit: 10, after: None };
+    let request_id = RequestId::from_header("r").unwrap();
+    let id = RecordId::generate("sec", NOW, [0; 10]);
+    let failures = [AuthFailure::new("203.0.113.7", NOW, &request_id)];
+    let row = RollupRow {
+        device_id: device.clone(),
+        hour: 1,
+        messages: 1,
+        last_at: NOW,
+        last_received_at: NOW,
+        metrics: "{}".into(),
+        seen: None,
+        generation: 1,
+    };
+    let event = SecurityEvent {
+        id: id.to_string(),
+        kind: "acl_violation".into(),
+        severity: Severity::Warning,
+        subject: device.to_string(),
+        peerhost: None,
+        detail: serde_json::json!({}),
+        at: NOW,
+    };
+    vec![
+        devices::enroll(&[new], NOW, "ada").unwrap(),
+        devices::enrollments(&[&device]).unwrap(),
+        devices::sealed_key(&device),
+        devices::report_state(&device, &state, None, NOW),
+        devices::report_gone(&device, "will", None, NOW),
+        devices::exists(&device),
+        devices::by_id(&device),
+        devices::list(&page),
+        telemetry::rollups_for(&[(&device, 1)]).unwrap(),
+        telemetry::write_rollups(&[row]).unwrap(),
+        telemetry::hours(&device, 0),
+        telemetry::next_devices("", 100),
+        telemetry::seal_hours("", &device, 100, 48),
+        telemetry::delete_hours("", &device, 100),
+        security::audit(&AdminAccess {
+            id: id.clone(),
+            at: NOW,
+            actor: "ada",
+            method: Method::Get.as_str(),
+            route: "/",
+            target: None,
+            request_id: &request_id,
+            detail: None,
+        }),
+        security::record(&[event]).unwrap(),
+        security::note_failures(&failures).unwrap(),
+        security::report_repeated(&id, &failures).unwrap(),
+        security::mark_reported(&failures).unwrap(),
+        security::list(&page),
+        security::list_kind("acl_violation", &page),
+        security::prune_security(&id, 100),
+        security::prune_audit(&id, 100),
+        security::prune_failures(NOW, 100),
+        cron::begin("ota", "* * * * *", NOW, NOW),
+        cron::finish("ota", "* * * * *", NOW, NOW, true, ""),
+        cron::runs("ota"),
+    ]
+}
+
+/// What may be scanned: a list that came as a parameter, a table with a row a cron trigger, and what
+/// a query derived from such (by its alias).
+const SMALL: [&str; 5] = ["json_each", "cron_runs", "(subquery", "host", "old"];
+
+#[test]
+fn every_statement_searches_tables_that_grow_by_an_index() {
+    let db = NativeDatabase::new();
+    for statement in every_statement() {
+        for step in db.plan(&statement).unwrap() {
+            let Some(scanned) = step.strip_prefix("SCAN ") else { continue };
+            // Reading in the order of an index until LIMIT is a search for the first row.
+            let ordered = statement.sql.contains("LIMIT") && step.contains("USING");
+            let small = SMALL.iter().any(|name| scanned.starts_with(name));
+            assert!(small || ordered, "{}: {step}", statement.name);
+        }
+    }
+}
+
+#[test]
+fn no_statement_sorts_what_an_index_could_order() {
+    let db = NativeDatabase::new();
+    for statement in every_statement() {
+        // The one exception sorts at most six marks of an address.
+        if statement.name == "note_failures" {
+            continue;
+        }
+        for step in db.plan(&statement).unwrap() {
+            assert!(!step.starts_with("USE TEMP B-TREE FOR ORDER BY"), "{}: {step}", statement.name);
+        }
+    }
+}
+
+#[test]
+fn every_statement_in_the_crate_is_examined_and_names_itself() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut written = Vec::new();
+    for file in std::fs::read_dir(folder).unwrap() {
+        let source = std::fs::read_to_string(file.unwrap().path()).unwrap();
+        written.extend(
+            source.split("name: \"").skip(1).filter_map(|rest| rest.split('"').next()).map(str::to_owned),
+        );
+    }
+    let mut examined: Vec<_> = every_statement().iter().map(|statement| statement.name.to_owned()).collect();
+    for statement in every_statement() {
+        let comment = format!("/* {} */", statement.name);
+        assert!(statement.sql.starts_with(&comment), "{} does not begin with {comment}", statement.name);
+    }
+    written.sort();
+    examined.sort();
+    assert_eq!(written, examined, "every_statement() is not complete");
+}

@@ -1,0 +1,276 @@
+//! What a batch of messages means: which are new, what is archived, what the rollups become.
+//!
+//! [`keys`] says which rollups to read; [`plan`] decides, given those. The caller reads, archives and
+//! writes, and plans again for the rollups that somebody else changed in between.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rs1_domain::DeviceId;
+
+use crate::rollup::{Merge, Rollup, Unreadable};
+use crate::{Message, archive};
+
+/// A device and an hour (Unix ms / 3,600,000, rounded down, of the messages' own time).
+pub type Key = (DeviceId, i64);
+
+/// Which rollup a message belongs to.
+pub fn key_of(message: &Message) -> Key {
+    (message.device.clone(), message.event_time().hour())
+}
+
+/// Every rollup that these messages are about.
+pub fn keys<'a>(messages: impl IntoIterator<Item = &'a Message>) -> BTreeSet<Key> {
+    messages.into_iter().map(key_of).collect()
+}
+
+/// What is stored under a [`Key`] whose device is enrolled.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Slot {
+    /// Nothing yet.
+    Empty,
+    /// A rollup, and how often it was written.
+    Open(Rollup, i64),
+    /// A rollup that takes no more messages: its ids are forgotten.
+    Sealed,
+}
+
+/// A rollup to be written where the stored generation is one less.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Write {
+    /// Where.
+    pub key: Key,
+    /// What.
+    pub rollup: Rollup,
+    /// The generation that it will be.
+    pub generation: i64,
+}
+
+/// What to do with a batch.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Plan {
+    /// What to archive before anything else; `None` if there is nothing new.
+    pub archive: Option<archive::ArchiveObject>,
+    /// What to write once that is done.
+    pub writes: Vec<Write>,
+    /// Places in the batch of messages that nobody may have sent: their device is not enrolled.
+    pub unknown: Vec<usize>,
+    /// How many messages had been counted before, or stand twice in the batch.
+    pub repeated: usize,
+    /// How many messages came after their hour was sealed: archived, but not counted.
+    pub late: usize,
+    /// How many messages are new.
+    pub counted: usize,
+}
+
+/// Decides what a batch means, given the slots of [`keys`]; a key without a slot is of a device
+/// that is not enrolled.
+pub fn plan(messages: &[Message], slots: &BTreeMap<Key, Slot>) -> Plan {
+    let mut plan = Plan::default();
+    let mut changed: BTreeMap<Key, (Rollup, i64)> = BTreeMap::new();
+    let mut late: BTreeSet<(&DeviceId, &str)> = BTreeSet::new();
+    let mut fresh = Vec::new();
+    for (place, message) in messages.iter().enumerate() {
+        let key = key_of(message);
+        let (rollup, _) = match slots.get(&key) {
+            None => {
+                plan.unknown.push(place);
+                continue;
+            }
+            Some(Slot::Sealed) => {
+                if late.insert((&message.device, &message.id)) {
+                    plan.late = plan.late.saturating_add(1);
+                    fresh.push(message);
+                } else {
+                    plan.repeated = plan.repeated.saturating_add(1);
+                }
+                continue;
+            }
+            Some(Slot::Empty) => changed.entry(key).or_default(),
+            Some(Slot::Open(rollup, generation)) => {
+                changed.entry(key).or_insert_with(|| (rollup.clone(), *generation))
+            }
+        };
+        match rollup.merge(message) {
+            Merge::Counted => {
+                plan.counted = plan.counted.saturating_add(1);
+                fresh.push(message);
+            }
+            Merge::Repeated => plan.repeated = plan.repeated.saturating_add(1),
+        }
+    }
+    plan.archive = archive::object_of(fresh);
+    plan.writes = changed
+        .into_iter()
+        // A rollup to which every message was known is as it was.
+        .filter(|(key, (rollup, _))| !matches!(slots.get(key), Some(Slot::Open(old, _)) if old == rollup))
+        .map(|(key, (rollup, generation))| Write { key, rollup, generation: generation.saturating_add(1) })
+        .collect();
+    plan
+}
+
+/// A slot out of its stored columns.
+///
+/// # Errors
+/// When they are not what a rollup writes.
+pub fn slot_of(
+    messages: i64,
+    last_at: rs1_domain::UnixMillis,
+    last_received_at: rs1_domain::UnixMillis,
+    metrics: &str,
+    seen: Option<&str>,
+    generation: i64,
+) -> Result<Slot, Unreadable> {
+    let Some(seen) = seen else { return Ok(Slot::Sealed) };
+    Rollup::from_columns(messages, last_at, last_received_at, metrics, seen)
+        .map(|rollup| Slot::Open(rollup, generation))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use rs1_domain::time::HOUR;
+    use serde_json::json;
+
+    use super::*;
+    use crate::queued::tests::{NOW, message_at};
+
+    fn message(number: i64) -> Message {
+        message_at(&format!("m{number}"), NOW.plus(number), NOW.plus(number), &json!({"a.b": number}))
+    }
+
+    /// What the world holds after plans were carried out: a stand-in for D1 and R2.
+    #[derive(Default)]
+    struct World {
+        slots: BTreeMap<Key, Slot>,
+        archive: BTreeMap<String, String>,
+    }
+
+    impl World {
+        fn read(&self, messages: &[Message]) -> BTreeMap<Key, Slot> {
+            keys(messages)
+                .into_iter()
+                .map(|key| (key.clone(), self.slots.get(&key).cloned().unwrap_or(Slot::Empty)))
+                .collect()
+        }
+
+        fn archive(&mut self, plan: &Plan) {
+            if let Some(object) = &plan.archive {
+                self.archive.entry(object.key.clone()).or_insert_with(|| object.body.clone());
+            }
+        }
+
+        fn write(&mut self, plan: &Plan) {
+            for write in &plan.writes {
+                let current = match self.slots.get(&write.key) {
+                    Some(Slot::Open(_, generation)) => *generation,
+                    _ => 0,
+                };
+                if current == write.generation - 1 {
+                    self.slots.insert(write.key.clone(), Slot::Open(write.rollup.clone(), write.generation));
+                }
+            }
+        }
+
+        fn counted(&self) -> i64 {
+            self.slots
+                .values()
+                .map(|slot| if let Slot::Open(rollup, _) = slot { rollup.messages } else { 0 })
+                .sum()
+        }
+
+        fn lines(&self) -> usize {
+            self.archive.values().map(|body| body.lines().count()).sum()
+        }
+    }
+
+    #[test]
+    fn new_messages_are_archived_and_counted() {
+        let messages = [message(1), message(2), message_at("late", NOW.plus(-HOUR), NOW, &json!({}))];
+        let plan = plan(&messages, &World::default().read(&messages));
+        assert_eq!((plan.counted, plan.repeated, plan.late), (3, 0, 0));
+        assert_eq!(plan.archive.unwrap().body.lines().count(), 3);
+        assert_eq!(plan.writes.len(), 2, "two hours");
+        assert!(plan.writes.iter().all(|write| write.generation == 1));
+    }
+
+    #[test]
+    fn messages_of_devices_that_are_not_enrolled_are_set_aside() {
+        let messages = [message(1), message(2)];
+        let plan = plan(&messages, &BTreeMap::new());
+        assert_eq!(plan.unknown, [0, 1]);
+        assert_eq!((plan.archive, plan.writes), (None, vec![]));
+    }
+
+    #[test]
+    fn a_batch_of_nothing_new_writes_nothing() {
+        let messages = [message(1), message(1)];
+        let mut world = World::default();
+        let first = plan(&messages, &world.read(&messages));
+        assert_eq!((first.counted, first.repeated), (1, 1));
+        world.archive(&first);
+        world.write(&first);
+        let second = plan(&messages, &world.read(&messages));
+        assert_eq!((second.counted, second.repeated), (0, 2));
+        assert_eq!((second.archive, second.writes), (None, vec![]));
+    }
+
+    #[test]
+    fn a_message_after_its_hour_was_sealed_is_archived_but_not_counted() {
+        let messages = [message(1), message(1), message(2)];
+        let slots = keys(&messages).into_iter().map(|key| (key, Slot::Sealed)).collect();
+        let plan = plan(&messages, &slots);
+        assert_eq!((plan.late, plan.repeated, plan.counted), (2, 1, 0));
+        assert!(plan.writes.is_empty());
+        assert_eq!(plan.archive.unwrap().body.lines().count(), 2);
+    }
+
+    proptest! {
+        /// However a stream of messages is cut into batches and repeated, each is archived once and
+        /// counted once, as long as each batch is carried out whole.
+        #[test]
+        fn each_message_is_archived_once_and_counted_once(batches in proptest::collection::vec(proptest::collection::vec(0_i64..30, 1..10), 1..12)) {
+            let mut world = World::default();
+            let mut all = BTreeSet::new();
+            for batch in &batches {
+                let messages: Vec<_> = batch.iter().map(|number| message(*number)).collect();
+                all.extend(batch.iter().copied());
+                let plan = plan(&messages, &world.read(&messages));
+                world.archive(&plan);
+                world.write(&plan);
+            }
+            prop_assert_eq!(world.counted(), i64::try_from(all.len()).unwrap());
+            prop_assert_eq!(world.lines(), all.len());
+        }
+
+        /// A batch that is cut off between archive and rollups and delivered again as it was leaves
+        /// one line and one count a message.
+        #[test]
+        fn a_batch_that_was_cut_off_and_comes_again_is_whole(numbers in proptest::collection::btree_set(0_i64..30, 1..10), repeat in 1_usize..4) {
+            let messages: Vec<_> = numbers.iter().map(|number| message(*number)).collect();
+            let mut world = World::default();
+            for _ in 0..repeat {
+                world.archive(&plan(&messages, &world.read(&messages)));
+            }
+            let last = plan(&messages, &world.read(&messages));
+            world.archive(&last);
+            world.write(&last);
+            prop_assert_eq!(world.lines(), messages.len());
+            prop_assert_eq!(world.counted(), i64::try_from(messages.len()).unwrap());
+        }
+
+        /// Two consumers that read the same rollups and write one after the other count each message
+        /// once: the second finds its generation taken and decides again.
+        #[test]
+        fn two_consumers_at_once_count_each_message_once(first in proptest::collection::vec(0_i64..10, 1..6), second in proptest::collection::vec(0_i64..10, 1..6)) {
+            let first: Vec<_> = first.into_iter().map(message).collect();
+            let second: Vec<_> = second.into_iter().map(message).collect();
+            let mut world = World::default();
+            let (plan_one, plan_two) = (plan(&first, &world.read(&first)), plan(&second, &world.read(&second)));
+            world.write(&plan_one);
+            world.write(&plan_two);
+            world.write(&plan(&second, &world.read(&second)));
+            let ids: BTreeSet<_> = first.iter().chain(&second).map(|message| message.id.clone()).collect();
+            prop_assert_eq!(world.counted(), i64::try_from(ids.len()).unwrap());
+        }
+    }
+}

@@ -1,0 +1,32 @@
+//! Telemetry between the queue and its two homes: the archive, which keeps every message, and the
+//! hourly rollups, which answer questions.
+//!
+//! - [`queued`]: what travels over the telemetry queue;
+//! - [`rollup`]: one device's hour: merging messages in, each id once;
+//! - [`archive`]: archive lines, keys, and lines read back;
+//! - [`batch`]: what a batch of messages means for both, decided without I/O.
+//!
+//! The order of writing makes delivery exactly once in effect, though the queue delivers at least
+//! once: *read* the rollups a batch is about, *archive* the messages whose ids they do not hold,
+//! *write* the rollups, guarded. A message counts as done only when its id is in a rollup, and its
+//! id gets there only after its line is in the archive.
+//!
+//! Pure Rust: no clock, no I/O, no SQL. Start reading at [`batch`].
+
+#![cfg_attr(
+    test,
+    allow(
+        clippy::arithmetic_side_effects,
+        clippy::string_slice,
+        reason = "a test that overflows or slices wrongly fails, which is what it should do"
+    )
+)]
+
+pub mod archive;
+pub mod batch;
+pub mod queued;
+pub mod rollup;
+
+pub use batch::{Plan, Slot};
+pub use queued::{Message, Queued};
+pub use rollup::Rollup;
