@@ -1,9 +1,36 @@
 //! Leases of cron triggers. Cloudflare may deliver a trigger twice, or not at all.
 
 use rs1_domain::UnixMillis;
-use rs1_domain::port::Statement;
+use rs1_domain::event::Tick;
+use rs1_domain::port::{Database, PortError, Statement};
 use rs1_domain::time::{as_millis, as_optional_millis};
 use serde::{Deserialize, Serialize};
+
+use crate::sql::run;
+
+/// Carries out the run of a trigger under its lease, and notes how it ended. Answers what `work` did,
+/// for the log; a run that was taken before is left alone.
+///
+/// # Errors
+/// What failed, of the work or of the lease.
+pub async fn leased(
+    db: &impl Database,
+    worker: &str,
+    tick: &Tick,
+    work: impl AsyncFnOnce() -> Result<String, PortError>,
+) -> Result<String, PortError> {
+    let [lease] = run(db, [begin(worker, &tick.cron, tick.scheduled, tick.now)]).await?;
+    if lease.changes == 0 {
+        return Ok("run before".to_owned());
+    }
+    let outcome = work().await;
+    let (ok, detail) = match &outcome {
+        Ok(done) => (true, done),
+        Err(error) => (false, &error.operation),
+    };
+    run(db, [finish(worker, &tick.cron, tick.scheduled, tick.now, ok, detail)]).await?;
+    outcome
+}
 
 /// Takes the lease of the run that was due at `scheduled_at`: one change if it is ours, none if
 /// that run, or a later one, was taken before.

@@ -9,8 +9,10 @@
 //! - [`telemetry`]: hourly rollups;
 //! - [`security`]: the audit log, the security log, failed authentications;
 //! - [`cron`]: leases of cron triggers;
+//! - [`health`]: what every worker's health route checks;
 //! - [`sql`]: decoding rows, paging;
-//! - [`native`] (feature `native`): SQLite with D1's manners, for tests.
+//! - [`native`] (feature `native`): SQLite with D1's manners, for tests; [`doubles`] stands in
+//!   for the other ports.
 //!
 //! The schema is in `migrations/`. Every statement begins with a comment that names it, and is
 //! proved by a query-plan test to use an index on each table that grows (`tests/plans.rs`).
@@ -27,6 +29,9 @@
 
 pub mod cron;
 pub mod devices;
+#[cfg(feature = "native")]
+pub mod doubles;
+pub mod health;
 #[cfg(feature = "native")]
 pub mod native;
 pub mod security;

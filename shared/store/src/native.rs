@@ -21,7 +21,7 @@ pub enum Failure {
 /// An in-memory database with the project's schema.
 pub struct NativeDatabase {
     connection: RefCell<rusqlite::Connection>,
-    failure: Cell<Option<Failure>>,
+    failure: Cell<Option<(&'static str, Failure)>>,
     statements: Cell<u64>,
 }
 
@@ -55,7 +55,13 @@ impl NativeDatabase {
 
     /// Makes every batch fail like this, until it is set to `None`.
     pub fn fail(&self, failure: Option<Failure>) {
-        self.failure.set(failure);
+        self.fail_statement("", failure);
+    }
+
+    /// Makes every batch with a statement whose name begins like this fail like this, until it is set
+    /// to `None`.
+    pub fn fail_statement(&self, name: &'static str, failure: Option<Failure>) {
+        self.failure.set(failure.map(|failure| (name, failure)));
     }
 
     /// How many statements have run so far.
@@ -105,8 +111,11 @@ impl Default for NativeDatabase {
 
 impl Database for NativeDatabase {
     async fn batch(&self, statements: Vec<Statement>) -> Result<Vec<Outcome>, PortError> {
+        let failure = self.failure.get().and_then(|(name, failure)| {
+            statements.iter().any(|statement| statement.name.starts_with(name)).then_some(failure)
+        });
         let lost = || PortError::new("d1", "Network connection lost.");
-        if self.failure.get() == Some(Failure::BeforeCommit) {
+        if failure == Some(Failure::BeforeCommit) {
             return Err(lost());
         }
         let mut connection = self.connection.borrow_mut();
@@ -119,7 +128,7 @@ impl Database for NativeDatabase {
             outcomes.push(outcome);
         }
         begun.commit().map_err(|error| PortError::new("d1", error.to_string()))?;
-        if self.failure.get() == Some(Failure::AfterCommit) { Err(lost()) } else { Ok(outcomes) }
+        if failure == Some(Failure::AfterCommit) { Err(lost()) } else { Ok(outcomes) }
     }
 }
 

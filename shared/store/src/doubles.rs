@@ -1,0 +1,95 @@
+//! Stand-ins for the other ports, for native tests: a bucket, a queue and randomness in memory,
+//! with failures on demand.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+
+use rs1_domain::port::{Bucket, NewObject, PortError, Queue, Random};
+
+use crate::native::Failure;
+
+/// A bucket in memory. Compression is left out: it belongs to the runtime.
+#[derive(Default)]
+pub struct MemoryBucket {
+    objects: RefCell<BTreeMap<String, Vec<u8>>>,
+    failure: Cell<Option<Failure>>,
+}
+
+impl MemoryBucket {
+    /// Makes every write fail like this, until it is set to `None`.
+    pub fn fail(&self, failure: Option<Failure>) {
+        self.failure.set(failure);
+    }
+
+    /// The objects whose keys begin like this, as text.
+    pub fn objects(&self, prefix: &str) -> Vec<(String, String)> {
+        let objects = self.objects.borrow();
+        let wanted = objects.iter().filter(|(key, _)| key.starts_with(prefix));
+        wanted.map(|(key, body)| (key.clone(), String::from_utf8_lossy(body).into_owned())).collect()
+    }
+}
+
+impl Bucket for MemoryBucket {
+    async fn put_new(&self, object: NewObject<'_>) -> Result<bool, PortError> {
+        if self.failure.get() == Some(Failure::BeforeCommit) {
+            return Err(PortError::new("r2 put", "We encountered an internal error."));
+        }
+        let mut objects = self.objects.borrow_mut();
+        let new = !objects.contains_key(object.key);
+        if new {
+            objects.insert(object.key.to_owned(), object.body.to_vec());
+        }
+        if self.failure.get() == Some(Failure::AfterCommit) {
+            return Err(PortError::new("r2 put", "Network connection lost."));
+        }
+        Ok(new)
+    }
+
+    async fn get(&self, key: &str) -> Result<Option<Vec<u8>>, PortError> {
+        Ok(self.objects.borrow().get(key).cloned())
+    }
+}
+
+/// A queue in memory.
+#[derive(Default)]
+pub struct MemoryQueue {
+    messages: RefCell<Vec<String>>,
+    broken: Cell<bool>,
+}
+
+impl MemoryQueue {
+    /// Makes every send fail, or no longer.
+    pub fn fail(&self, broken: bool) {
+        self.broken.set(broken);
+    }
+
+    /// Takes out what was sent since the last time.
+    pub fn take(&self) -> Vec<String> {
+        self.messages.take()
+    }
+}
+
+impl Queue for MemoryQueue {
+    async fn send(&self, message: &str) -> Result<(), PortError> {
+        if self.broken.get() {
+            return Err(PortError::new("queue send", "Too Many Requests"));
+        }
+        self.messages.borrow_mut().push(message.to_owned());
+        Ok(())
+    }
+}
+
+/// Bytes that count up: random enough for a test, and the same every time.
+#[derive(Default)]
+pub struct Counting(Cell<u64>);
+
+impl Random for Counting {
+    fn bytes<const N: usize>(&self) -> [u8; N] {
+        self.0.set(self.0.get().wrapping_add(1));
+        let mut bytes = [0; N];
+        for (byte, counted) in bytes.iter_mut().rev().zip(self.0.get().to_le_bytes()) {
+            *byte = counted;
+        }
+        bytes
+    }
+}

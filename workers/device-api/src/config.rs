@@ -1,0 +1,37 @@
+//! This worker's configuration.
+
+use rs1_auth::Vault;
+use rs1_domain::config::{BadConfig, Settings};
+
+/// The settings this worker reads.
+pub const NAMES: &[&str] = &["OPERATOR_ISSUER", "OPERATOR_AUDIENCE", "OPERATOR_JWKS_URL", "DEVICE_KEK"];
+
+/// What this worker needs to know.
+pub struct Config {
+    /// Who issues operators' tokens.
+    pub operator_issuer: String,
+    /// For whom they are issued.
+    pub operator_audience: String,
+    /// Where the issuer's keys are.
+    pub operator_jwks_url: String,
+    /// Seals device keys.
+    pub vault: Vault,
+}
+
+impl Config {
+    /// Reads the configuration.
+    ///
+    /// # Errors
+    /// Every fault, by the setting's name.
+    pub fn read(look_up: &dyn Fn(&str) -> Option<String>) -> Result<Self, BadConfig> {
+        let mut settings = Settings::new(look_up);
+        let issuer = settings.url("OPERATOR_ISSUER");
+        let audience = settings.text("OPERATOR_AUDIENCE");
+        let jwks_url = settings.url("OPERATOR_JWKS_URL");
+        let vault = settings.required("DEVICE_KEK", "must be 64 hex digits", Vault::new);
+        let config = issuer.zip(audience).zip(jwks_url).zip(vault);
+        settings.finish(config.map(|(((operator_issuer, operator_audience), operator_jwks_url), vault)| {
+            Self { operator_issuer, operator_audience, operator_jwks_url, vault }
+        }))
+    }
+}

@@ -1,0 +1,238 @@
+//! `POST /api/admin/enroll` and `POST /api/admin/enroll/bulk`: the factory's devices become known.
+//!
+//! Enrolling again with the same values answers the same; with another secret or another variant it
+//! is a conflict, and what is stored stays. Which of the two it was is seen from the row: a fresh
+//! seal is never the same text twice, so a row that carries ours is new.
+
+use std::collections::BTreeMap;
+
+use rs1_auth::DeviceKey;
+use rs1_auth::operator::Operator;
+use rs1_domain::http::NDJSON;
+use rs1_domain::port::{Database, Random};
+use rs1_domain::problem::Fault;
+use rs1_domain::wire::fields::{self, Fields};
+use rs1_domain::{Answer, DeviceId, Faults, MacAddress, Problem, Request, Sku, UnixMillis, limits};
+use rs1_store::devices::{self, Enrollment, NewDevice};
+use rs1_store::sql::{rows, run};
+use serde::Serialize;
+
+use crate::config::Config;
+
+/// What is asked for.
+struct Enrolling {
+    mac_address: MacAddress,
+    key: DeviceKey,
+    product_sku: Option<Sku>,
+}
+
+impl Enrolling {
+    fn read(json: &[u8]) -> Result<Self, Faults> {
+        let object = fields::object(json)?;
+        let fields = Fields::new(&object, "");
+        let mut faults = Faults::new();
+        let mac_address =
+            fields.required("mac_address", "must be like AA:BB:CC:DD:EE:FF", &mut faults, |value| {
+                MacAddress::parse(value.as_str()?)
+            });
+        let key =
+            fields.required("device_secret_hash", "must be 64 lower-case hex digits", &mut faults, |value| {
+                DeviceKey::parse(value.as_str()?)
+            });
+        let product_sku =
+            fields.optional("product_sku", Sku::EXPECTED, &mut faults, |value| Sku::parse(value.as_str()?));
+        fields.refuse_unknown(&["mac_address", "device_secret_hash", "product_sku"], &mut faults);
+        match (mac_address, key) {
+            (Some(mac_address), Some(key)) if faults.is_empty() => Ok(Self { mac_address, key, product_sku }),
+            _ => Err(faults),
+        }
+    }
+}
+
+/// What became of one enrolment.
+enum Outcome {
+    /// It is enrolled now.
+    Created(UnixMillis),
+    /// It was enrolled before, with the same values.
+    Same(UnixMillis),
+    /// It was enrolled before, with others.
+    Conflict(&'static str),
+}
+
+#[derive(Serialize)]
+struct Enrolled<'a> {
+    device_id: &'a DeviceId,
+    enrolled_at: UnixMillis,
+}
+
+/// Enrols one device: 201, or 200 if it was enrolled with the same values before.
+///
+/// # Errors
+/// 422 naming every fault, 409 for other values, 503 when the database fails.
+pub async fn one(
+    db: &impl Database,
+    random: &impl Random,
+    config: &Config,
+    operator: &Operator,
+    request: &Request,
+) -> Result<Answer, Problem> {
+    let enrolling = Enrolling::read(&request.body)?;
+    let device_id = DeviceId::of(&enrolling.mac_address);
+    let outcomes = commit(db, random, config, operator, &[enrolling], request.now).await?;
+    match outcomes.into_iter().next() {
+        Some(Outcome::Created(enrolled_at)) => {
+            Ok(Answer::json(201, &Enrolled { device_id: &device_id, enrolled_at })
+                .with_header("location", format!("/api/admin/devices/{device_id}")))
+        }
+        Some(Outcome::Same(enrolled_at)) => {
+            Ok(Answer::json(200, &Enrolled { device_id: &device_id, enrolled_at }))
+        }
+        Some(Outcome::Conflict(why)) => Err(Problem::conflict(why)),
+        None => Err(Problem::internal("an enrolment without an outcome")),
+    }
+}
+
+/// One line of a bulk answer.
+#[derive(Serialize)]
+struct Line<'a> {
+    /// The line's number in the request, from 1; empty lines count but are not answered.
+    #[serde(rename = "line")]
+    number: usize,
+    /// As [`one`] would answer it.
+    status: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    device_id: Option<DeviceId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    enrolled_at: Option<UnixMillis>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<&'a str>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    errors: Vec<Fault>,
+}
+
+/// Enrols up to a thousand devices, a JSON object a line, and answers a line each. A bad line harms
+/// no other.
+///
+/// # Errors
+/// 400 for a body that is not text, 422 for one of no lines or too many, 503 when the database
+/// fails; then none is enrolled, or all good ones are and asking again says so.
+pub async fn bulk(
+    db: &impl Database,
+    random: &impl Random,
+    config: &Config,
+    operator: &Operator,
+    request: &Request,
+) -> Result<Answer, Problem> {
+    let text =
+        std::str::from_utf8(&request.body).map_err(|_| Problem::malformed("the body must be UTF-8"))?;
+    let lines: Vec<_> = text.lines().zip(1_usize..).filter(|(line, _)| !line.trim().is_empty()).collect();
+    let mut faults = Faults::new();
+    faults.require(!lines.is_empty(), "", "must have at least one line, each a JSON object");
+    faults.require(lines.len() <= limits::BULK_ENROLL_LINES, "", "must have at most 1000 lines");
+    faults.into_result(())?;
+
+    let read: Vec<_> =
+        lines.iter().map(|(line, number)| (*number, Enrolling::read(line.as_bytes()))).collect();
+    let mut good = Vec::new();
+    let mut answers = Vec::with_capacity(read.len());
+    for (line, enrolling) in read {
+        match enrolling {
+            Ok(enrolling) => good.push((line, enrolling)),
+            Err(faults) => answers.push(Line {
+                number: line,
+                status: 422,
+                device_id: None,
+                enrolled_at: None,
+                detail: None,
+                errors: faults.as_slice().to_vec(),
+            }),
+        }
+    }
+    let (numbers, enrolling): (Vec<_>, Vec<_>) = good.into_iter().unzip();
+    let ids: Vec<_> = enrolling.iter().map(|enrolling| DeviceId::of(&enrolling.mac_address)).collect();
+    let outcomes = commit(db, random, config, operator, &enrolling, request.now).await?;
+    for ((line, device_id), outcome) in numbers.into_iter().zip(ids).zip(outcomes) {
+        let (status, enrolled_at, detail) = match outcome {
+            Outcome::Created(at) => (201, Some(at), None),
+            Outcome::Same(at) => (200, Some(at), None),
+            Outcome::Conflict(why) => (409, None, Some(why)),
+        };
+        answers.push(Line {
+            number: line,
+            status,
+            device_id: Some(device_id),
+            enrolled_at,
+            detail,
+            errors: Vec::new(),
+        });
+    }
+    answers.sort_by_key(|answer| answer.number);
+    let mut body = String::new();
+    for answer in &answers {
+        body.push_str(&serde_json::to_string(answer).map_err(|error| Problem::internal(error.to_string()))?);
+        body.push('\n');
+    }
+    Ok(Answer::text(200, NDJSON, body))
+}
+
+/// Stores what is not there yet and compares the rest: one transaction, two statements, whatever
+/// the number. Outcomes are in the order of `enrolling`.
+async fn commit(
+    db: &impl Database,
+    random: &impl Random,
+    config: &Config,
+    operator: &Operator,
+    enrolling: &[Enrolling],
+    now: UnixMillis,
+) -> Result<Vec<Outcome>, Problem> {
+    if enrolling.is_empty() {
+        return Ok(Vec::new());
+    }
+    let internal = |error: serde_json::Error| Problem::internal(error.to_string());
+    let new: Vec<_> = enrolling
+        .iter()
+        .map(|enrolling| {
+            let device_id = DeviceId::of(&enrolling.mac_address);
+            let sealed_key = config.vault.seal(&enrolling.key, &device_id, random.bytes())?;
+            let (mac_address, product_sku) = (enrolling.mac_address, enrolling.product_sku);
+            Some(NewDevice { device_id, mac_address, product_sku, sealed_key })
+        })
+        .collect::<Option<_>>()
+        .ok_or_else(|| Problem::internal("a key could not be sealed"))?;
+    let ids: Vec<_> = new.iter().map(|device: &NewDevice| &device.device_id).collect();
+    let [_, stored] = run(
+        db,
+        [
+            devices::enroll(&new, now, &operator.name).map_err(internal)?,
+            devices::enrollments(&ids).map_err(internal)?,
+        ],
+    )
+    .await?;
+    let stored: BTreeMap<_, _> =
+        rows::<Enrollment>(&stored)?.into_iter().map(|row| (row.device_id.clone(), row)).collect();
+    enrolling.iter().zip(&new).map(|(enrolling, new)| compare(enrolling, new, &stored, config)).collect()
+}
+
+fn compare(
+    enrolling: &Enrolling,
+    new: &NewDevice,
+    stored: &BTreeMap<DeviceId, Enrollment>,
+    config: &Config,
+) -> Result<Outcome, Problem> {
+    let row =
+        stored.get(&new.device_id).ok_or_else(|| Problem::internal("an enrolment that was not stored"))?;
+    if row.sealed_key == new.sealed_key {
+        return Ok(Outcome::Created(row.enrolled_at));
+    }
+    let key = config
+        .vault
+        .unseal(&row.sealed_key, &new.device_id)
+        .map_err(|_| Problem::unavailable(format!("the key of {} does not open", new.device_id)))?;
+    if !key.same_as(&enrolling.key) {
+        return Ok(Outcome::Conflict("the device is enrolled with another device_secret_hash"));
+    }
+    if enrolling.product_sku.is_some_and(|sku| row.product_sku != Some(sku)) {
+        return Ok(Outcome::Conflict("the device is enrolled with another product_sku"));
+    }
+    Ok(Outcome::Same(row.enrolled_at))
+}

@@ -1,0 +1,7 @@
+//! One module a resource. Each handler is the same shape: parse (pure), load, decide (pure), commit,
+//! respond.
+
+pub mod devices;
+pub mod enroll;
+pub mod security_log;
+pub mod telemetry;

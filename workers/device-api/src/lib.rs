@@ -1,0 +1,60 @@
+//! The device API: operators enrol devices and look at them.
+//!
+//! - [`routes`]: `/api/health` and `/api/admin/*`;
+//! - [`operator`]: who is asking;
+//! - [`audit`]: no admin access without a trace.
+//!
+//! Handlers are plain Rust over ports, so native tests run every route; only the last lines of this
+//! file know the Workers runtime.
+
+pub mod audit;
+pub mod config;
+pub mod handlers;
+pub mod operator;
+pub mod query;
+pub mod routes;
+pub mod world;
+
+#[cfg(target_arch = "wasm32")]
+mod worker {
+    use std::cell::RefCell;
+
+    use rs1_auth::operator::KeyCache;
+    use rs1_domain::config::BadConfig;
+    use rs1_platform::d1::D1;
+    use rs1_platform::http_client::{HttpClient, WebCrypto};
+    use rs1_platform::random::Crypto;
+    use rs1_platform::{Env, PerIsolate, RawRequest, RawResponse, Service};
+
+    use crate::config::Config;
+    use crate::routes;
+    use crate::world::World;
+
+    rs1_platform::events! { fetch = fetch }
+
+    static SERVICE: Service =
+        Service { name: "device-api", headers: routes::HEADERS, body_limit: routes::body_limit };
+    static CONFIG: PerIsolate<Result<Config, BadConfig>> = PerIsolate::new();
+
+    std::thread_local! {
+        /// The operators' public keys, shared by every request of this isolate: plain data, borrowed
+        /// for a moment at a time and never across an await. Leaked once, as an isolate's statics are.
+        static KEYS: &'static RefCell<KeyCache> = Box::leak(Box::new(RefCell::new(KeyCache::new())));
+    }
+
+    async fn fetch(request: RawRequest, env: Env) -> RawResponse {
+        let config = CONFIG.get(&env, |vars| Config::read(&|name| vars.get(name).map(str::to_owned)));
+        let keys = KEYS.with(|keys| *keys);
+        rs1_platform::serve(request, &env, &SERVICE, async |request| {
+            let world = World {
+                db: D1::new(&env, "DB"),
+                documents: HttpClient,
+                signatures: WebCrypto,
+                random: Crypto,
+                keys,
+            };
+            routes::handle(request, config.as_ref(), &world).await
+        })
+        .await
+    }
+}

@@ -1,0 +1,30 @@
+//! The health worker: it watches the others. So far it answers for its own health and keeps its
+//! clock; checks, incidents and backups are built on this.
+
+pub mod cron;
+pub mod routes;
+
+#[cfg(target_arch = "wasm32")]
+mod worker {
+    use rs1_platform::d1::D1;
+    use rs1_platform::{Env, RawRequest, RawResponse, Service, cron};
+
+    use crate::routes;
+
+    rs1_platform::events! { fetch = fetch, scheduled = tick }
+
+    static SERVICE: Service =
+        Service { name: "health", headers: routes::HEADERS, body_limit: routes::body_limit };
+
+    async fn fetch(request: RawRequest, env: Env) -> RawResponse {
+        let db = D1::new(&env, "DB");
+        rs1_platform::serve(request, &env, &SERVICE, async |request| routes::handle(request, &db).await).await
+    }
+
+    async fn tick(event: cron::RawEvent, env: Env) {
+        cron::run(SERVICE.name, event, async |tick| {
+            crate::cron::tick(&tick, &D1::new(&env, "DB")).await.map_err(|error| error.to_string())
+        })
+        .await;
+    }
+}

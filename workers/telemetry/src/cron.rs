@@ -1,0 +1,72 @@
+//! The hourly sweep: hours that take no more messages are sealed, what is past its retention goes.
+
+use rs1_domain::event::Tick;
+use rs1_domain::port::{Database, PortError};
+use rs1_domain::time::{DAY, HOUR, MINUTE};
+use rs1_domain::{RecordId, UnixMillis};
+use rs1_store::sql::{first_row, run};
+use rs1_store::telemetry::Step;
+use rs1_store::{cron, security, telemetry};
+
+/// This worker's trigger.
+pub const HOURLY: &str = "0 * * * *";
+
+/// Devices handled by one statement of the sweep.
+const STEP: u32 = 500;
+/// Log rows deleted by one statement; an hour in which more fall due leaves the rest to the next.
+const PRUNE: u32 = 5_000;
+/// Hours stay open for messages this long: the queue keeps a message for four days at most, and a
+/// message's own time is believed up to a day back.
+const OPEN_HOURS: i64 = 5 * 24;
+/// Hours before that in which open ones are looked for; more than any outage of this trigger.
+const SEAL_WINDOW_HOURS: i64 = 7 * 24;
+/// Hourly rollups are kept this long.
+const ROLLUP_DAYS: i64 = 30;
+/// The security log and the audit log are kept this long.
+const LOG_DAYS: i64 = 90;
+
+/// Runs a trigger, unless that run was taken before. What it did, for the log.
+///
+/// # Errors
+/// What failed. The next run does what this one left.
+pub async fn tick(tick: &Tick, db: &impl Database) -> Result<String, PortError> {
+    cron::leased(db, "telemetry", tick, async || sweep(tick.scheduled, db).await).await
+}
+
+async fn sweep(now: UnixMillis, db: &impl Database) -> Result<String, PortError> {
+    let seal_before = now.hour().saturating_sub(OPEN_HOURS);
+    let delete_before = now.plus(ROLLUP_DAYS.saturating_mul(-DAY)).hour();
+    let (mut after, mut sealed, mut deleted) = (String::new(), 0_u64, 0_u64);
+    loop {
+        let [step] = run(db, [telemetry::next_devices(&after, STEP)]).await?;
+        let Some(last) = first_row::<Step>(&step)?.and_then(|step| step.last) else { break };
+        let [seal, delete] = run(
+            db,
+            [
+                telemetry::seal_hours(&after, &last, seal_before, SEAL_WINDOW_HOURS),
+                telemetry::delete_hours(&after, &last, delete_before),
+            ],
+        )
+        .await?;
+        sealed = sealed.saturating_add(seal.changes);
+        deleted = deleted.saturating_add(delete.changes);
+        after = last.to_string();
+    }
+    let border = |kind| RecordId::generate(kind, now.plus(LOG_DAYS.saturating_mul(-DAY)), [0; 10]);
+    let [security, audit, failures] = run(
+        db,
+        [
+            security::prune_security(&border("sec"), PRUNE),
+            security::prune_audit(&border("aud"), PRUNE),
+            security::prune_failures(now.plus(-HOUR), PRUNE),
+        ],
+    )
+    .await?;
+    Ok(format!(
+        "{sealed} hours sealed, {deleted} deleted; {} security, {} audit, {} failure rows deleted",
+        security.changes, audit.changes, failures.changes
+    ))
+}
+
+// An address is forgotten only after its failures have left the window that they are counted in.
+const _: () = assert!(HOUR > security::WINDOW && security::WINDOW >= MINUTE);

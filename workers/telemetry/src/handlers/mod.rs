@@ -1,0 +1,7 @@
+//! One module a route. Each is the same shape: parse (pure), load, decide (pure), commit, respond.
+
+pub mod acl;
+pub mod auth;
+pub mod gone;
+pub mod state;
+pub mod telemetry;

@@ -1,0 +1,316 @@
+//! The consumer of the telemetry queue.
+//!
+//! A batch mixes devices' messages, security events and failed authentications. Whatever can be
+//! settled is; a message that can never be processed goes to quarantine with the reason and does not
+//! hold up the others; what could not be done for a reason that may pass is delivered again.
+//!
+//! Messages cost two statements a batch, whatever its size: one that reads the rollups they are
+//! about, one that writes them (and, by trigger, the registry). Between the two, what is new goes to
+//! the archive. See [`rs1_telemetry`] for why that order loses nothing and counts nothing twice.
+
+use std::collections::BTreeMap;
+
+use rs1_domain::event::{Batch, Delivery, Retry, Settlement};
+use rs1_domain::port::{Bucket, Database, Encoding, NewObject, PortError, Queue, Random};
+use rs1_domain::security::{AuthFailure, SecurityEvent};
+use rs1_domain::{RecordId, UnixMillis};
+use rs1_store::security;
+use rs1_store::sql::{rows, run};
+use rs1_store::telemetry::{self, RollupRow, RollupSlot, Written};
+use rs1_telemetry::archive::{self, ArchiveObject};
+use rs1_telemetry::batch::{self, Key, Plan, Slot};
+use rs1_telemetry::{Message, Queued};
+use serde_json::json;
+
+use crate::world::World;
+
+/// How often rollups that somebody else changed in between are read and merged again before the
+/// rest is left to a later delivery.
+const ATTEMPTS: usize = 4;
+
+/// A batch, sorted by what is to be done.
+#[derive(Default)]
+struct Sorted {
+    messages: Vec<Message>,
+    message_places: Vec<usize>,
+    archived: Vec<(usize, String)>,
+    events: Vec<SecurityEvent>,
+    failures: Vec<AuthFailure>,
+    security_places: Vec<usize>,
+    poison: Vec<(usize, String)>,
+}
+
+/// Settles a batch.
+pub async fn consume(
+    batch: &Batch,
+    world: &World<impl Database, impl Queue, impl Bucket, impl Random>,
+) -> Settlement {
+    let Batch { deliveries, now, .. } = batch;
+    let now = *now;
+    let mut sorted = sort(deliveries);
+    let mut again = Vec::new();
+    let mut notes = Vec::new();
+
+    match ingest(&sorted.messages, world).await {
+        Ok(Ingested { plan, left }) => {
+            let place = |index: &usize| sorted.message_places.get(*index).copied();
+            sorted.poison.extend(
+                plan.unknown.iter().filter_map(place).map(|place| (place, "device: not enrolled".to_owned())),
+            );
+            notes.push(format!(
+                "{} counted, {} repeated, {} late, {} unknown",
+                plan.counted,
+                plan.repeated,
+                plan.late,
+                plan.unknown.len()
+            ));
+            if let Some(left) = left {
+                notes.push(left);
+            }
+        }
+        Err(error) => {
+            notes.push(format!("{} messages to be delivered again: {error}", sorted.messages.len()));
+            again.extend(&sorted.message_places);
+        }
+    }
+    for (place, key) in &sorted.archived {
+        match recount(key, world).await {
+            Ok(()) => notes.push(format!("counted {key}")),
+            Err(Recount::Later(error)) => {
+                notes.push(format!("{key} to be counted later: {error}"));
+                again.push(*place);
+            }
+            Err(Recount::Never(reason)) => sorted.poison.push((*place, reason)),
+        }
+    }
+    if !sorted.security_places.is_empty() {
+        match log_security(&sorted, world, now).await {
+            Ok(()) => notes.push(format!("{} for the security log", sorted.security_places.len())),
+            Err(error) => {
+                notes.push(format!("security log: {error}"));
+                again.extend(&sorted.security_places);
+            }
+        }
+    }
+    for (place, reason) in &sorted.poison {
+        let Some(delivery) = deliveries.get(*place) else { continue };
+        match quarantine(delivery, reason, &world.archives, now).await {
+            Ok(()) => notes.push(format!("{} quarantined: {reason}", delivery.id)),
+            Err(error) => {
+                notes.push(format!("quarantine: {error}"));
+                again.push(*place);
+            }
+        }
+    }
+
+    let attempts = |place: &usize| deliveries.get(*place).map_or(1, |delivery| delivery.attempts);
+    let mut retries: Vec<_> = again.iter().map(|place| Retry::after(*place, attempts(place))).collect();
+    retries.sort_by_key(|retry| retry.index);
+    Settlement { retries, log: (!notes.is_empty()).then(|| notes.join("; ")) }
+}
+
+fn sort(deliveries: &[Delivery]) -> Sorted {
+    let mut sorted = Sorted::default();
+    for (place, delivery) in deliveries.iter().enumerate() {
+        match Queued::from_json(&delivery.body) {
+            Ok(Queued::Message(message)) => {
+                sorted.messages.push(*message);
+                sorted.message_places.push(place);
+            }
+            Ok(Queued::Archived(key)) => sorted.archived.push((place, key)),
+            Ok(Queued::Security(event)) => {
+                sorted.events.push(event);
+                sorted.security_places.push(place);
+            }
+            Ok(Queued::AuthFailure(failure)) => {
+                sorted.failures.push(failure);
+                sorted.security_places.push(place);
+            }
+            Err(reason) => sorted.poison.push((place, reason)),
+        }
+    }
+    sorted
+}
+
+/// What became of a batch's messages.
+struct Ingested {
+    plan: Plan,
+    /// If the rollups could not be written now: how that is made up for.
+    left: Option<String>,
+}
+
+/// Reads the rollups, archives what is new, writes the rollups.
+///
+/// # Errors
+/// When nothing is done yet that a second delivery would do twice: the messages are to be delivered
+/// again.
+async fn ingest(
+    messages: &[Message],
+    world: &World<impl Database, impl Queue, impl Bucket, impl Random>,
+) -> Result<Ingested, PortError> {
+    if messages.is_empty() {
+        return Ok(Ingested { plan: Plan::default(), left: None });
+    }
+    let slots = load(&world.db, messages).await?;
+    let plan = batch::plan(messages, &slots);
+    let Some(object) = &plan.archive else { return Ok(Ingested { plan, left: None }) };
+    store(&world.archives, object).await?;
+    let Err(error) = count(&world.db, messages, plan.writes.clone()).await else {
+        return Ok(Ingested { plan, left: None });
+    };
+    // The messages are in the archive. If they were delivered again they might come in other
+    // company, so under another key, and be archived twice; so the object is named instead.
+    world.queue.send(&Queued::Archived(object.key.clone()).to_json()).await?;
+    let left = Some(format!("{} is to be counted later: {error}", object.key));
+    Ok(Ingested { plan, left })
+}
+
+async fn load(db: &impl Database, messages: &[Message]) -> Result<BTreeMap<Key, Slot>, PortError> {
+    let keys = batch::keys(messages);
+    let wanted: Vec<_> = keys.iter().map(|(device, hour)| (device, *hour)).collect();
+    let statement =
+        telemetry::rollups_for(&wanted).map_err(|error| PortError::new("rollups_for", error.to_string()))?;
+    let [outcome] = run(db, [statement]).await?;
+    rows::<RollupSlot>(&outcome)?
+        .into_iter()
+        .map(|slot| {
+            let key = (slot.device_id.clone(), slot.hour);
+            let Some(row) = slot.into_row() else { return Ok((key, Slot::Empty)) };
+            batch::slot_of(
+                row.messages,
+                row.last_at,
+                row.last_received_at,
+                &row.metrics,
+                row.seen.as_deref(),
+                row.generation,
+            )
+            .map(|slot| (key, slot))
+            .map_err(|error| PortError::new("rollups_for", error.0))
+        })
+        .collect()
+}
+
+async fn store(archives: &impl Bucket, object: &ArchiveObject) -> Result<(), PortError> {
+    let object = NewObject {
+        key: &object.key,
+        body: object.body.as_bytes(),
+        content_type: rs1_domain::http::NDJSON,
+        encoding: Encoding::Gzip,
+    };
+    // That it exists already means that this very batch was archived by an earlier delivery.
+    archives.put_new(object).await.map(|_| ())
+}
+
+/// Writes rollups; those that somebody else changed in between are read and merged again.
+async fn count(
+    db: &impl Database,
+    messages: &[Message],
+    mut writes: Vec<batch::Write>,
+) -> Result<(), PortError> {
+    for _ in 0..ATTEMPTS {
+        if writes.is_empty() {
+            return Ok(());
+        }
+        let rows: Vec<_> = writes.iter().map(row_of).collect();
+        let statement = telemetry::write_rollups(&rows)
+            .map_err(|error| PortError::new("write_rollups", error.to_string()))?;
+        let [outcome] = run(db, [statement]).await?;
+        let written: Vec<Written> = rs1_store::sql::rows(&outcome)?;
+        writes.retain(|write| {
+            !written.iter().any(|done| done.device_id == write.key.0 && done.hour == write.key.1)
+        });
+        if writes.is_empty() {
+            return Ok(());
+        }
+        let lost: Vec<_> = messages
+            .iter()
+            .filter(|message| writes.iter().any(|write| write.key == batch::key_of(message)))
+            .cloned()
+            .collect();
+        writes = batch::plan(&lost, &load(db, &lost).await?).writes;
+    }
+    if writes.is_empty() {
+        Ok(())
+    } else {
+        Err(PortError::new("write_rollups", "others keep writing the same rollups"))
+    }
+}
+
+fn row_of(write: &batch::Write) -> RollupRow {
+    let (device_id, hour) = write.key.clone();
+    RollupRow {
+        device_id,
+        hour,
+        messages: write.rollup.messages,
+        last_at: write.rollup.last_at,
+        last_received_at: write.rollup.last_received_at,
+        metrics: write.rollup.metrics_column(),
+        seen: Some(write.rollup.seen_column().to_owned()),
+        generation: write.generation,
+    }
+}
+
+/// Why an archived object could not be counted.
+enum Recount {
+    /// It may go well another time.
+    Later(PortError),
+    /// It never will.
+    Never(String),
+}
+
+/// Counts the messages of an object that is archived already.
+async fn recount(
+    key: &str,
+    world: &World<impl Database, impl Queue, impl Bucket, impl Random>,
+) -> Result<(), Recount> {
+    let body = world.archives.get(key).await.map_err(Recount::Later)?;
+    let body = body.ok_or_else(|| Recount::Never(format!("{key}: no such object")))?;
+    let messages = archive::read_object(&body).map_err(Recount::Never)?;
+    let slots = load(&world.db, &messages).await.map_err(Recount::Later)?;
+    count(&world.db, &messages, batch::plan(&messages, &slots).writes).await.map_err(Recount::Later)
+}
+
+/// Writes security events and counts failed authentications, in one transaction.
+async fn log_security(
+    sorted: &Sorted,
+    world: &World<impl Database, impl Queue, impl Bucket, impl Random>,
+    now: UnixMillis,
+) -> Result<(), PortError> {
+    let json = |error: serde_json::Error| PortError::new("security", error.to_string());
+    let mut statements = Vec::new();
+    if !sorted.events.is_empty() {
+        statements.push(security::record(&sorted.events).map_err(json)?);
+    }
+    if !sorted.failures.is_empty() {
+        let id = RecordId::generate("sec", now, world.random.bytes());
+        statements.push(security::note_failures(&sorted.failures).map_err(json)?);
+        statements.push(security::report_repeated(&id, &sorted.failures).map_err(json)?);
+        statements.push(security::mark_reported(&sorted.failures).map_err(json)?);
+    }
+    world.db.batch(statements).await.map(|_| ())
+}
+
+/// Keeps what can never be processed, with the reason, for a person to look at.
+async fn quarantine(
+    delivery: &Delivery,
+    reason: &str,
+    archives: &impl Bucket,
+    now: UnixMillis,
+) -> Result<(), PortError> {
+    let key = archive::quarantine_key(&delivery.id, now);
+    let document = json!({
+        "queue_message_id": delivery.id,
+        "attempts": delivery.attempts,
+        "quarantined_at": now,
+        "reason": reason,
+        "body": delivery.body,
+    })
+    .to_string();
+    let object = NewObject {
+        key: &key,
+        body: document.as_bytes(),
+        content_type: rs1_domain::http::JSON,
+        encoding: Encoding::Identity,
+    };
+    archives.put_new(object).await.map(|_| ())
+}

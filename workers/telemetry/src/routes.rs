@@ -1,0 +1,150 @@
+//! Which handler answers which request. Everything but health needs the webhook secret, before
+//! anything of the body is looked at.
+
+use rs1_domain::config::BadConfig;
+use rs1_domain::port::{Bucket, Database, Queue, Random};
+use rs1_domain::{Answer, Method, Problem, Request, limits};
+use rs1_store::health;
+
+use crate::config::Config;
+use crate::handlers::{acl, auth, gone, state, telemetry};
+use crate::world::World;
+
+/// The request headers that this worker reads.
+pub const HEADERS: &[&str] = &["x-webhook-secret"];
+
+/// The routes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Route {
+    /// How this worker is.
+    Health,
+    /// May a client connect?
+    MqttAuth,
+    /// May a client publish or subscribe?
+    MqttAcl,
+    /// A device says what it is.
+    DeviceState,
+    /// A session ended.
+    DeviceOffline,
+    /// A device measured.
+    Telemetry,
+}
+
+impl Route {
+    const ALL: [Self; 6] = [
+        Self::Health,
+        Self::MqttAuth,
+        Self::MqttAcl,
+        Self::DeviceState,
+        Self::DeviceOffline,
+        Self::Telemetry,
+    ];
+
+    /// The path, which is also the pattern in logs.
+    pub fn path(self) -> &'static str {
+        match self {
+            Self::Health => "/webhook/health",
+            Self::MqttAuth => "/webhook/mqtt-auth",
+            Self::MqttAcl => "/webhook/mqtt-acl",
+            Self::DeviceState => "/webhook/device-state",
+            Self::DeviceOffline => "/webhook/device-offline",
+            Self::Telemetry => "/webhook/telemetry",
+        }
+    }
+
+    fn methods(self) -> &'static [Method] {
+        match self {
+            Self::Health => &[Method::Get, Method::Head],
+            _ => &[Method::Post],
+        }
+    }
+
+    /// The route of a path.
+    pub fn of(path: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|route| route.path() == path)
+    }
+}
+
+/// The most bytes of a body that a request to this path may have.
+pub fn body_limit(_: Method, path: &str) -> usize {
+    match Route::of(path) {
+        Some(Route::MqttAuth | Route::MqttAcl) => limits::ADMISSION_BODY,
+        Some(Route::DeviceState | Route::DeviceOffline | Route::Telemetry) => limits::WEBHOOK_BODY,
+        Some(Route::Health) | None => 0,
+    }
+}
+
+/// Answers a request, and says which route it was for the log.
+pub async fn handle(
+    request: Request,
+    config: Result<&Config, &BadConfig>,
+    world: &World<impl Database, impl Queue, impl Bucket, impl Random>,
+) -> (&'static str, Answer) {
+    let Some(route) = Route::of(&request.path) else {
+        return (
+            "unknown",
+            Answer::problem(Problem::not_found("there is no such resource"), &request.request_id),
+        );
+    };
+    let answer = answer(route, &request, config, world).await;
+    (route.path(), answer.unwrap_or_else(|problem| Answer::problem(problem, &request.request_id)))
+}
+
+async fn answer(
+    route: Route,
+    request: &Request,
+    config: Result<&Config, &BadConfig>,
+    world: &World<impl Database, impl Queue, impl Bucket, impl Random>,
+) -> Result<Answer, Problem> {
+    if !route.methods().contains(&request.method) {
+        return Err(Problem::method_not_allowed(route.methods()));
+    }
+    if route == Route::Health {
+        return Ok(health::check("telemetry", env!("CARGO_PKG_VERSION"), config.map(|_| ()), &world.db).await);
+    }
+    let config =
+        config.map_err(|faults| Problem::unavailable(format!("configuration: {}", faults.0.join("; "))))?;
+    let secret = request.header("x-webhook-secret").unwrap_or_default();
+    if !config.webhook_secret.accepts(secret) {
+        return Err(Problem::unauthenticated("X-Webhook-Secret is missing or not good"));
+    }
+    match route {
+        Route::MqttAuth => auth::authenticate(&world.db, &world.queue, config, request).await,
+        Route::MqttAcl => acl::authorize(&world.queue, &world.random, request).await,
+        Route::DeviceState => state::report(&world.db, request).await,
+        Route::DeviceOffline => gone::report(&world.db, request).await,
+        Route::Telemetry => telemetry::accept(&world.queue, request).await,
+        Route::Health => Err(Problem::internal("health was answered above")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_route_is_found_by_its_path_and_no_other() {
+        for route in Route::ALL {
+            assert_eq!(Route::of(route.path()), Some(route));
+        }
+        for path in [
+            "",
+            "/",
+            "/webhook",
+            "/webhook/",
+            "/webhook/telemetry/",
+            "/WEBHOOK/telemetry",
+            "/webhook/telemetry%2f",
+        ] {
+            assert_eq!(Route::of(path), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn only_routes_that_read_a_body_are_given_one() {
+        assert_eq!(body_limit(Method::Get, "/webhook/health"), 0);
+        assert_eq!(body_limit(Method::Post, "/nowhere"), 0);
+        assert_eq!(body_limit(Method::Post, "/webhook/mqtt-acl"), limits::ADMISSION_BODY);
+        assert_eq!(body_limit(Method::Post, "/webhook/telemetry"), limits::WEBHOOK_BODY);
+    }
+}

@@ -1,0 +1,153 @@
+//! A telemetry worker in memory: real SQL, real handlers, ports that fail on demand.
+
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
+use pollster::block_on;
+use rs1_auth::{DeviceKey, Vault};
+use rs1_domain::event::{Batch, Delivery, Settlement};
+use rs1_domain::{Answer, DeviceId, MacAddress, Method, Request, RequestId, UnixMillis};
+use rs1_store::devices::{self, Device, NewDevice};
+use rs1_store::doubles::{Counting, MemoryBucket, MemoryQueue};
+use rs1_store::native::NativeDatabase;
+use rs1_store::security::{self, SecurityRow};
+use rs1_store::sql::{PageRequest, first_row, rows, run};
+use rs1_store::telemetry::{self, HourRow};
+use rs1_worker_telemetry::config::Config;
+use rs1_worker_telemetry::queue::consume;
+use rs1_worker_telemetry::routes;
+use rs1_worker_telemetry::world::World;
+use serde_json::{Value, json};
+
+pub const SECRET: &str = "the secret that EMQX and the cloud share";
+pub const KEK: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
+pub const HASH: &str = "630dcd2966c4336691125448bbb25b4ff412a49c732db2c8abc1b8581bd710dd";
+pub const PASSWORD: &str = "75b8f8fd547e0ad36718a6d634d2ceba7e3c43f12cc8fc271c52e22904c221ec";
+
+pub type Memory = World<NativeDatabase, MemoryQueue, MemoryBucket, Counting>;
+
+pub struct Cloud {
+    pub world: Memory,
+    pub config: Config,
+    pub now: UnixMillis,
+}
+
+pub fn ten_o_clock() -> UnixMillis {
+    UnixMillis::parse_rfc3339("2026-01-20T10:00:00Z").unwrap()
+}
+
+pub fn device() -> DeviceId {
+    DeviceId::of(&mac())
+}
+
+fn mac() -> MacAddress {
+    MacAddress::parse("AA:BB:CC:DD:EE:01").unwrap()
+}
+
+impl Cloud {
+    /// A cloud in which the contract's device is enrolled.
+    pub fn new() -> Self {
+        let settings = |name: &str| match name {
+            "WEBHOOK_SECRET" => Some(SECRET.to_owned()),
+            "DEVICE_KEK" => Some(KEK.to_owned()),
+            _ => None,
+        };
+        let cloud = Self {
+            world: World {
+                db: NativeDatabase::new(),
+                queue: MemoryQueue::default(),
+                archives: MemoryBucket::default(),
+                random: Counting::default(),
+            },
+            config: Config::read(&settings).unwrap_or_else(|faults| panic!("{faults:?}")),
+            now: ten_o_clock(),
+        };
+        let sealed_key =
+            Vault::new(KEK).unwrap().seal(&DeviceKey::parse(HASH).unwrap(), &device(), [9; 12]).unwrap();
+        let new = NewDevice { device_id: device(), mac_address: mac(), product_sku: None, sealed_key };
+        block_on(run(&cloud.world.db, [devices::enroll(&[new], cloud.now, "ada").unwrap()])).unwrap();
+        cloud
+    }
+
+    pub fn post(&self, path: &str, body: &Value) -> Answer {
+        self.request(Method::Post, path, Some(SECRET), body.to_string().into_bytes())
+    }
+
+    pub fn request(&self, method: Method, path: &str, secret: Option<&str>, body: Vec<u8>) -> Answer {
+        let request = Request {
+            method,
+            path: path.into(),
+            query: String::new(),
+            headers: secret.map(|secret| ("x-webhook-secret", secret.to_owned())).into_iter().collect(),
+            body,
+            now: self.now,
+            request_id: RequestId::generate(self.now, rs1_domain::port::Random::bytes(&self.world.random)),
+        };
+        block_on(routes::handle(request, Ok(&self.config), &self.world)).1
+    }
+
+    pub fn deliver(&self, bodies: &[String]) -> Settlement {
+        let deliveries: Vec<_> = bodies
+            .iter()
+            .zip(1..)
+            .map(|(body, number)| Delivery {
+                id: format!("q{number}"),
+                attempts: 1,
+                sent_at: self.now,
+                body: body.clone(),
+            })
+            .collect();
+        let request_id = RequestId::from_header("batch").unwrap();
+        let batch = Batch { queue: "rs1-telemetry".into(), deliveries, now: self.now, request_id };
+        block_on(consume(&batch, &self.world))
+    }
+
+    /// Delivers what is queued until nothing is queued or retried any more.
+    pub fn drain(&self) {
+        let mut waiting = self.world.queue.take();
+        while !waiting.is_empty() {
+            let Settlement { retries, .. } = self.deliver(&waiting);
+            let again: Vec<_> = retries.iter().map(|retry| waiting[retry.index].clone()).collect();
+            waiting = again.into_iter().chain(self.world.queue.take()).collect();
+        }
+    }
+
+    pub fn device(&self) -> Device {
+        let [outcome] = block_on(run(&self.world.db, [devices::by_id(&device())])).unwrap();
+        first_row(&outcome).unwrap().unwrap()
+    }
+
+    pub fn hours(&self) -> Vec<HourRow> {
+        let [outcome] = block_on(run(&self.world.db, [telemetry::hours(&device(), 0)])).unwrap();
+        rows(&outcome).unwrap()
+    }
+
+    pub fn security_log(&self) -> Vec<SecurityRow> {
+        let [outcome] = block_on(run(&self.world.db, [security::list(&PageRequest::default())])).unwrap();
+        rows(&outcome).unwrap()
+    }
+
+    pub fn archived_lines(&self) -> Vec<Value> {
+        let objects = self.world.archives.objects("telemetry/");
+        objects
+            .iter()
+            .flat_map(|(_, body)| body.lines())
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
+    }
+}
+
+pub fn topic(rest: &str) -> String {
+    format!("opticworks/{}/{rest}", device())
+}
+
+/// A rule webhook's body.
+pub fn published(rest: &str, id: &str, received_at: UnixMillis, payload: &Value) -> Value {
+    json!({
+        "id": id, "event": "message.publish", "clientid": device(), "username": device(), "peerhost": "203.0.113.7",
+        "topic": topic(rest), "qos": 1, "payload": payload.to_string(), "publish_received_at": received_at.0,
+    })
+}
+
+pub fn telemetry_payload(at: UnixMillis, heap: i64) -> Value {
+    json!({"device_id": device(), "timestamp": at, "metrics": {"system.free_heap": heap}})
+}

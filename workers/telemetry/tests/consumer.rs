@@ -1,0 +1,210 @@
+//! The queue's consumer: nothing lost, nothing twice, whatever fails and whatever is delivered again.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "a test that panics fails, which is what it should do"
+)]
+
+mod common;
+
+use std::collections::BTreeSet;
+
+use common::{Cloud, device, published, telemetry_payload};
+use pollster::block_on;
+use rs1_domain::event::Tick;
+use rs1_domain::time::{DAY, HOUR, MINUTE};
+use rs1_domain::{RequestId, UnixMillis};
+use rs1_store::native::Failure;
+use rs1_worker_telemetry::cron;
+use serde_json::json;
+
+fn send(cloud: &Cloud, number: i64) -> String {
+    let at = cloud.now.plus(number * MINUTE);
+    let message = published("telemetry", &format!("m{number}"), at, &telemetry_payload(at, number));
+    assert_eq!(cloud.post("/webhook/telemetry", &message).status, 202);
+    cloud.world.queue.take().remove(0)
+}
+
+fn counted(cloud: &Cloud) -> i64 {
+    cloud.hours().iter().map(|hour| hour.messages).sum()
+}
+
+fn archived_ids(cloud: &Cloud) -> Vec<String> {
+    cloud.archived_lines().iter().map(|line| line["id"].as_str().unwrap().to_owned()).collect()
+}
+
+fn tick(now: UnixMillis) -> Tick {
+    Tick {
+        cron: cron::HOURLY.into(),
+        scheduled: now,
+        now,
+        request_id: RequestId::from_header("tick").unwrap(),
+    }
+}
+
+#[test]
+fn a_batch_is_archived_counted_and_shown_with_two_statements() {
+    let cloud = Cloud::new();
+    let batch: Vec<_> = (0..100).map(|number| send(&cloud, number)).collect();
+    let before = cloud.world.db.statements_run();
+    let settled = cloud.deliver(&batch);
+    assert_eq!(settled.retries, []);
+    assert_eq!(cloud.world.db.statements_run() - before, 2, "{:?}", settled.log);
+    assert_eq!(cloud.hours().iter().map(|hour| hour.messages).collect::<Vec<_>>(), [60, 40]);
+    let objects = cloud.world.archives.objects("telemetry/");
+    assert_eq!(objects.len(), 1);
+    assert!(objects[0].0.starts_with("telemetry/2026-01-20/10/00-"));
+    assert_eq!(cloud.archived_lines().len(), 100);
+    assert_eq!(cloud.archived_lines()[0]["payload"]["metrics"]["system.free_heap"], 0);
+    assert_eq!(cloud.device().last_telemetry_at, Some(cloud.now.plus(99 * MINUTE)));
+    assert!(cloud.device().online, "telemetry is a sign of life");
+}
+
+#[test]
+fn a_message_that_comes_again_changes_nothing() {
+    let cloud = Cloud::new();
+    let (one, two) = (send(&cloud, 1), send(&cloud, 2));
+    cloud.deliver(&[one.clone(), one.clone()]);
+    cloud.deliver(&[one.clone(), two.clone()]);
+    cloud.deliver(&[two, one]);
+    assert_eq!(counted(&cloud), 2);
+    assert_eq!(archived_ids(&cloud).len(), 2);
+}
+
+#[test]
+fn poison_goes_to_quarantine_and_holds_up_nothing() {
+    let cloud = Cloud::new();
+    let good = send(&cloud, 1);
+    let unknown = good.replace(device().as_str(), "00112233445566778899aabbccddeeff");
+    let settled = cloud.deliver(&["not json".into(), good, r#"{"kind":"dance"}"#.into(), unknown]);
+    assert_eq!(settled.retries, []);
+    assert_eq!(counted(&cloud), 1);
+    let quarantined = cloud.world.archives.objects("quarantine/");
+    let reasons: Vec<_> = quarantined
+        .iter()
+        .map(|(_, body)| {
+            serde_json::from_str::<serde_json::Value>(body).unwrap()["reason"].as_str().unwrap().to_owned()
+        })
+        .collect();
+    assert_eq!(reasons.len(), 3);
+    assert!(reasons.iter().any(|reason| reason == "device: not enrolled"), "{reasons:?}");
+}
+
+#[test]
+fn while_the_database_is_down_everything_waits_and_then_nothing_is_lost_or_twice() {
+    let cloud = Cloud::new();
+    let batch: Vec<_> = (0..10).map(|number| send(&cloud, number)).collect();
+    cloud.world.db.fail(Some(Failure::BeforeCommit));
+    let settled = cloud.deliver(&batch);
+    assert_eq!(settled.retries.len(), 10);
+    assert!(settled.retries.iter().all(|retry| retry.delay_seconds == 2));
+    assert!(cloud.archived_lines().is_empty(), "nothing is archived before duplicates can be told");
+    cloud.world.db.fail(None);
+    // Delivered again in other company.
+    cloud.deliver(&batch[3..]);
+    cloud.deliver(&batch[..5]);
+    assert_eq!(counted(&cloud), 10);
+    assert_eq!(archived_ids(&cloud).len(), 10);
+}
+
+/// The rollups cannot be written, after the messages were archived: the object is named on the queue
+/// and counted later, whether or not the write had been done after all.
+#[test]
+fn a_write_that_fails_is_made_up_for_from_the_archive() {
+    for failure in [Failure::BeforeCommit, Failure::AfterCommit] {
+        let cloud = Cloud::new();
+        let batch: Vec<_> = (0..5).map(|number| send(&cloud, number)).collect();
+        cloud.world.db.fail_statement("write_rollups", Some(failure));
+        let settled = cloud.deliver(&batch);
+        assert_eq!(settled.retries, [], "{failure:?}");
+        assert_eq!(archived_ids(&cloud).len(), 5);
+        cloud.world.db.fail(None);
+        cloud.drain();
+        assert_eq!(counted(&cloud), 5, "{failure:?}");
+        cloud.deliver(&batch[1..]);
+        assert_eq!((counted(&cloud), archived_ids(&cloud).len()), (5, 5), "{failure:?}");
+    }
+}
+
+#[test]
+fn a_batch_whose_every_answer_is_lost_is_delivered_again_whole() {
+    let cloud = Cloud::new();
+    let batch: Vec<_> = (0..5).map(|number| send(&cloud, number)).collect();
+    cloud.world.db.fail(Some(Failure::AfterCommit));
+    assert_eq!(cloud.deliver(&batch).retries.len(), 5);
+    cloud.world.db.fail(None);
+    cloud.deliver(&batch);
+    cloud.deliver(&batch);
+    assert_eq!(counted(&cloud), 5);
+    assert_eq!(archived_ids(&cloud).len(), 5);
+}
+
+#[test]
+fn an_archived_object_is_counted_when_its_turn_comes_and_once_only() {
+    let cloud = Cloud::new();
+    let batch: Vec<_> = (0..5).map(|number| send(&cloud, number)).collect();
+    cloud.deliver(&batch);
+    let key = cloud.world.archives.objects("telemetry/")[0].0.clone();
+    let pointer = json!({"kind": "archived", "key": key}).to_string();
+    cloud.deliver(&[pointer.clone()]);
+    assert_eq!(counted(&cloud), 5);
+    cloud.world.db.fail(Some(Failure::BeforeCommit));
+    assert_eq!(cloud.deliver(&[pointer]).retries.len(), 1);
+    cloud.world.db.fail(None);
+    let missing = json!({"kind": "archived", "key": "telemetry/none"}).to_string();
+    assert_eq!(cloud.deliver(&[missing]).retries, []);
+    assert_eq!(cloud.world.archives.objects("quarantine/").len(), 1);
+}
+
+#[test]
+fn while_the_bucket_is_down_nothing_is_counted() {
+    let cloud = Cloud::new();
+    let batch: Vec<_> = (0..5).map(|number| send(&cloud, number)).collect();
+    for failure in [Failure::BeforeCommit, Failure::AfterCommit] {
+        cloud.world.archives.fail(Some(failure));
+        assert_eq!(cloud.deliver(&batch).retries.len(), 5);
+        assert_eq!(counted(&cloud), 0, "{failure:?}");
+    }
+    cloud.world.archives.fail(None);
+    assert_eq!(cloud.deliver(&batch).retries, []);
+    assert_eq!(counted(&cloud), 5);
+    assert_eq!(archived_ids(&cloud).into_iter().collect::<BTreeSet<_>>().len(), 5);
+    assert_eq!(archived_ids(&cloud).len(), 5, "the same batch meets the same object");
+}
+
+#[test]
+fn a_late_message_lands_in_its_own_hour_until_that_is_sealed() {
+    let mut cloud = Cloud::new();
+    let late = send(&cloud, -90);
+    cloud.deliver(&[late]);
+    assert_eq!(cloud.hours()[0].hour, cloud.now.hour() - 2);
+    let done = block_on(cron::tick(&tick(cloud.now), &cloud.world.db)).unwrap();
+    assert!(done.starts_with("0 hours sealed"), "{done}");
+    assert_eq!(block_on(cron::tick(&tick(cloud.now), &cloud.world.db)).unwrap(), "run before");
+
+    let straggler = send(&cloud, -91);
+    cloud.now = cloud.now.plus(6 * DAY);
+    let done = block_on(cron::tick(&tick(cloud.now), &cloud.world.db)).unwrap();
+    assert!(done.starts_with("1 hours sealed"), "{done}");
+    cloud.deliver(&[straggler]);
+    assert_eq!(counted(&cloud), 1, "its hour is sealed");
+    assert_eq!(archived_ids(&cloud).len(), 2, "but it is kept");
+
+    cloud.now = cloud.now.plus(30 * DAY + HOUR);
+    let done = block_on(cron::tick(&tick(cloud.now), &cloud.world.db)).unwrap();
+    assert!(done.contains("1 deleted"), "{done}");
+    assert!(cloud.hours().is_empty());
+}
+
+#[test]
+fn a_trigger_that_fails_says_so_and_may_run_again_next_hour() {
+    let cloud = Cloud::new();
+    cloud.world.db.fail(Some(Failure::BeforeCommit));
+    let tick = tick(cloud.now);
+    assert!(block_on(cron::tick(&tick, &cloud.world.db)).is_err());
+    cloud.world.db.fail(None);
+    assert!(block_on(cron::tick(&tick, &cloud.world.db)).is_ok());
+}

@@ -1,0 +1,285 @@
+//! Every route of the worker, good and bad input, and ports that fail.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "a test that panics fails, which is what it should do"
+)]
+
+mod common;
+
+use common::{Cloud, PASSWORD, SECRET, device, published, telemetry_payload, ten_o_clock, topic};
+use rs1_domain::config::BadConfig;
+use rs1_domain::time::{HOUR, SECOND};
+use rs1_domain::{Answer, Method};
+use rs1_store::native::Failure;
+use rs1_worker_telemetry::config::Config;
+use serde_json::{Value, json};
+
+fn body(answer: &Answer) -> Value {
+    serde_json::from_str(&answer.body).unwrap_or(Value::Null)
+}
+
+fn connect(password: &str) -> Value {
+    json!({"clientid": device(), "username": device(), "password": password, "peerhost": "203.0.113.7", "cert_common_name": ""})
+}
+
+#[test]
+fn nothing_is_answered_without_the_secret() {
+    let cloud = Cloud::new();
+    for path in [
+        "/webhook/mqtt-auth",
+        "/webhook/mqtt-acl",
+        "/webhook/device-state",
+        "/webhook/telemetry",
+        "/webhook/device-offline",
+    ] {
+        for secret in [None, Some(""), Some("wrong"), Some(&SECRET[1..])] {
+            let answer = cloud.request(Method::Post, path, secret, b"{}".to_vec());
+            assert_eq!(answer.status, 401, "{path} with {secret:?}");
+            assert_eq!(answer.content_type, Some("application/problem+json"));
+        }
+        assert_eq!(cloud.request(Method::Get, path, Some(SECRET), Vec::new()).status, 405, "{path}");
+    }
+    assert_eq!(cloud.request(Method::Post, "/webhook/nothing", Some(SECRET), Vec::new()).status, 404);
+    assert_eq!(cloud.world.db.statements_run(), 1, "only the test's own enrolment");
+}
+
+#[test]
+fn health_needs_no_secret_and_says_what_is_wrong() {
+    let cloud = Cloud::new();
+    let answer = cloud.request(Method::Get, "/webhook/health", None, Vec::new());
+    assert_eq!((answer.status, body(&answer)["status"].as_str()), (200, Some("ok")));
+    cloud.world.db.fail(Some(Failure::BeforeCommit));
+    let answer = cloud.request(Method::Get, "/webhook/health", None, Vec::new());
+    assert_eq!((answer.status, body(&answer)["checks"]["database"]["status"].as_str()), (503, Some("fail")));
+}
+
+#[test]
+fn a_bad_configuration_names_every_setting() {
+    let settings = |name: &str| (name == "WEBHOOK_SECRET").then(|| "short".to_owned());
+    let Err(BadConfig(faults)) = Config::read(&settings) else { panic!("too short a secret was taken") };
+    assert_eq!(
+        faults,
+        [
+            "WEBHOOK_SECRET must have at least 32 characters",
+            "DEVICE_KEK is missing; it must be 64 hex digits"
+        ]
+    );
+}
+
+#[test]
+fn a_device_with_its_password_is_admitted_with_its_topics_for_one_read() {
+    let cloud = Cloud::new();
+    let before = cloud.world.db.statements_run();
+    let answer = cloud.post("/webhook/mqtt-auth", &connect(PASSWORD));
+    let body = body(&answer);
+    assert_eq!(
+        (answer.status, body["result"].as_str(), body["is_superuser"].as_bool()),
+        (200, Some("allow"), Some(false))
+    );
+    assert_eq!(body["acl"][0]["topics"][1], topic("telemetry/#"));
+    assert_eq!(cloud.world.db.statements_run() - before, 1);
+    assert!(cloud.world.queue.take().is_empty());
+}
+
+#[test]
+fn everyone_else_is_refused_with_a_200_that_says_deny() {
+    let mut cloud = Cloud::new();
+    for (name, value) in [
+        ("password", "0".repeat(64)),
+        ("password", String::new()),
+        ("password", "päss\"\\wörd".into()),
+        ("clientid", "00112233445566778899aabbccddeeff".into()),
+        ("clientid", String::new()),
+        ("username", "00112233445566778899aabbccddeeff".into()),
+        ("username", "undefined".into()),
+    ] {
+        let mut question = connect(PASSWORD);
+        question[name] = value.clone().into();
+        let answer = cloud.post("/webhook/mqtt-auth", &question);
+        assert_eq!(
+            (answer.status, answer.body.as_str()),
+            (200, r#"{"result":"deny","is_superuser":false}"#),
+            "{name} {value}"
+        );
+    }
+    cloud.now = ten_o_clock().plus(2 * HOUR);
+    assert_eq!(
+        body(&cloud.post("/webhook/mqtt-auth", &connect(PASSWORD)))["result"],
+        "deny",
+        "a stale password"
+    );
+}
+
+#[test]
+fn a_fault_of_ours_is_a_503_in_admission() {
+    let cloud = Cloud::new();
+    cloud.world.db.fail(Some(Failure::BeforeCommit));
+    assert_eq!(cloud.post("/webhook/mqtt-auth", &connect(PASSWORD)).status, 503);
+    let answer = cloud.request(Method::Post, "/webhook/mqtt-auth", Some(SECRET), b"[]".to_vec());
+    assert_eq!(answer.status, 400);
+}
+
+#[test]
+fn six_failures_from_one_address_are_reported_once_and_a_broken_queue_still_refuses() {
+    let mut cloud = Cloud::new();
+    for _ in 0..9 {
+        cloud.now = cloud.now.plus(SECOND);
+        assert_eq!(body(&cloud.post("/webhook/mqtt-auth", &connect("wrong")))["result"], "deny");
+    }
+    cloud.drain();
+    let log = cloud.security_log();
+    assert_eq!(log.len(), 1);
+    assert_eq!((log[0].kind.as_str(), log[0].subject.as_str()), ("auth_failure_repeated", "203.0.113.7"));
+
+    cloud.world.queue.fail(true);
+    let answer = cloud.post("/webhook/mqtt-auth", &connect("wrong"));
+    assert_eq!(body(&answer)["result"], "deny");
+    assert!(answer.log.unwrap().contains("not counted"));
+}
+
+#[test]
+fn topics_are_decided_without_the_database_and_refusals_are_logged() {
+    let cloud = Cloud::new();
+    let before = cloud.world.db.statements_run();
+    let ask = |action: &str, topic: &str| {
+        let question = json!({"clientid": device(), "username": device(), "peerhost": "203.0.113.7", "action": action, "topic": topic, "qos": "0", "retain": "false"});
+        body(&cloud.post("/webhook/mqtt-acl", &question))["result"].as_str().map(str::to_owned)
+    };
+    assert_eq!(ask("publish", &topic("telemetry/temp")).as_deref(), Some("allow"));
+    assert_eq!(ask("subscribe", &topic("ota/trigger")).as_deref(), Some("allow"));
+    assert!(cloud.world.queue.take().is_empty());
+    assert_eq!(ask("subscribe", "#").as_deref(), Some("deny"));
+    assert_eq!(ask("publish", "opticworks/00112233445566778899aabbccddeeff/state").as_deref(), Some("deny"));
+    assert_eq!(cloud.world.db.statements_run(), before);
+    cloud.drain();
+    let log = cloud.security_log();
+    assert_eq!(log.len(), 1, "one burst, one row");
+    assert_eq!((log[0].kind.as_str(), log[0].count), ("acl_violation", 2));
+    assert_eq!(log[0].detail["topic"], "#");
+}
+
+fn state(online: bool) -> Value {
+    json!({"online": online, "firmware_version": "1.2.0", "last_seen": "2026-01-20T10:00:00Z", "wifi_rssi": -61})
+}
+
+#[test]
+fn a_state_is_taken_in_with_one_statement_whatever_is_repeated_or_late() {
+    let cloud = Cloud::new();
+    let at = cloud.now;
+    let before = cloud.world.db.statements_run();
+    assert_eq!(cloud.post("/webhook/device-state", &published("state", "m1", at, &state(true))).status, 204);
+    assert_eq!(cloud.world.db.statements_run() - before, 1);
+    assert!(cloud.device().online);
+    assert_eq!(cloud.device().wifi_rssi, Some(-61));
+    assert_eq!(
+        cloud.post("/webhook/device-state", &published("state", "m1", at, &state(true))).status,
+        204,
+        "repeated"
+    );
+    assert_eq!(
+        cloud.post("/webhook/device-state", &published("state", "m2", at.plus(SECOND), &state(false))).status,
+        204,
+        "last will"
+    );
+    assert!(!cloud.device().online);
+    assert_eq!(cloud.device().offline_reason.as_deref(), Some("will"));
+    assert_eq!(
+        cloud.post("/webhook/device-state", &published("state", "m1", at, &state(true))).status,
+        204,
+        "late"
+    );
+    assert!(!cloud.device().online);
+}
+
+#[test]
+fn a_state_that_is_wrong_names_its_faults_and_changes_nothing() {
+    let cloud = Cloud::new();
+    let wrong = json!({"online": 1, "firmware_version": "x"});
+    let answer = cloud.post("/webhook/device-state", &published("state", "m1", cloud.now, &wrong));
+    assert_eq!(answer.status, 422);
+    assert_eq!(body(&answer)["errors"].as_array().unwrap().len(), 3);
+    assert_eq!(
+        cloud.post("/webhook/device-state", &published("telemetry", "m1", cloud.now, &state(true))).status,
+        422
+    );
+    let mut foreign = published("state", "m1", cloud.now, &state(true));
+    foreign["topic"] = "opticworks/00112233445566778899aabbccddeeff/state".into();
+    assert_eq!(cloud.post("/webhook/device-state", &foreign).status, 404);
+    let mut own = published("state", "m1", cloud.now, &state(true));
+    own["clientid"] = "http_api".into();
+    assert_eq!(cloud.post("/webhook/device-state", &own).status, 204, "ignored: the cloud's own");
+    assert!(!cloud.device().online);
+    cloud.world.db.fail(Some(Failure::BeforeCommit));
+    assert_eq!(
+        cloud.post("/webhook/device-state", &published("state", "m1", cloud.now, &state(true))).status,
+        503
+    );
+}
+
+#[test]
+fn a_session_that_was_taken_over_does_not_take_the_device_for_offline() {
+    let cloud = Cloud::new();
+    let at = cloud.now;
+    cloud.post("/webhook/device-state", &published("state", "m1", at, &state(true)));
+    let ended = |reason: &str, ended_at: i64| {
+        json!({"event": "client.disconnected", "reason": reason, "clientid": device(), "username": device(),
+            "peername": "203.0.113.7:50412", "connected_at": at.0 - HOUR, "disconnected_at": ended_at})
+    };
+    for reason in ["takenover", "discarded"] {
+        assert_eq!(cloud.post("/webhook/device-offline", &ended(reason, at.0 + 50)).status, 204);
+        assert!(cloud.device().online, "{reason}");
+    }
+    assert_eq!(
+        cloud.post("/webhook/device-offline", &ended("keepalive_timeout", at.0 - 1)).status,
+        204,
+        "before the state"
+    );
+    assert!(cloud.device().online);
+    assert_eq!(cloud.post("/webhook/device-offline", &ended("keepalive_timeout", at.0 + 1)).status, 204);
+    assert!(!cloud.device().online);
+    assert_eq!(cloud.device().offline_reason.as_deref(), Some("keepalive_timeout"));
+    let mut tool = ended("normal", at.0 + 2);
+    tool["clientid"] = "dashboard-1".into();
+    assert_eq!(cloud.post("/webhook/device-offline", &tool).status, 204, "not a device");
+    assert_eq!(cloud.post("/webhook/device-offline", &json!({"event": "client.connected"})).status, 422);
+}
+
+#[test]
+fn telemetry_is_queued_without_the_database() {
+    let cloud = Cloud::new();
+    let before = cloud.world.db.statements_run();
+    let message = published("telemetry", "m1", cloud.now, &telemetry_payload(cloud.now, 5));
+    assert_eq!(cloud.post("/webhook/telemetry", &message).status, 202);
+    assert_eq!(cloud.world.db.statements_run(), before);
+    assert_eq!(cloud.world.queue.take().len(), 1);
+
+    for (payload, pointer) in [
+        (json!({"t": 21.5, "seq": 7}), "/device_id"),
+        (json!([]), ""),
+        (json!({"device_id": "other", "timestamp": cloud.now, "metrics": {}}), "/device_id"),
+    ] {
+        let answer = cloud.post("/webhook/telemetry", &published("telemetry", "m1", cloud.now, &payload));
+        assert_eq!(
+            (answer.status, body(&answer)["errors"][0]["pointer"].as_str()),
+            (422, Some(pointer)),
+            "{payload}"
+        );
+    }
+    let binary = json!({"topic": topic("telemetry/bin"), "payload_b64": "/wH+"});
+    assert_eq!(cloud.post("/webhook/telemetry", &binary).status, 422);
+    let diagnostics = json!({"request_id": "r1", "timestamp": cloud.now, "diagnostics": {}});
+    assert_eq!(
+        cloud
+            .post("/webhook/telemetry", &published("telemetry/diagnostics", "d1", cloud.now, &diagnostics))
+            .status,
+        202
+    );
+    assert!(!cloud.world.queue.take().is_empty());
+
+    cloud.world.queue.fail(true);
+    assert_eq!(cloud.post("/webhook/telemetry", &message).status, 503, "EMQX tries again");
+}
