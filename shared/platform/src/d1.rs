@@ -1,0 +1,140 @@
+//! D1: a list of statements in, their outcomes out, each way as one text.
+//!
+//! One statement runs by itself, several as a D1 batch, which is a transaction: all or nothing. The
+//! runtime repeats reads that fail on the way; writes are not repeated here, since a lost connection can hide a
+//! commit. Whoever writes makes it safe to repeat, and repeats it.
+
+use js_sys::Promise;
+use rs1_domain::port::{Database, Outcome, Param, PortError, Statement};
+use serde::ser::{Serialize, SerializeSeq, Serializer};
+use wasm_bindgen::prelude::*;
+
+use crate::{Env, task};
+
+#[wasm_bindgen(module = "/src/js/d1.js")]
+extern "C" {
+    /// A promise of the outcomes: for each statement a line with its `changes` and one with its rows.
+    fn batch(env: &Env, binding: &str, statements: &str) -> Promise;
+}
+
+/// A D1 database.
+#[derive(Clone, Copy, Debug)]
+pub struct D1<'a> {
+    env: &'a Env,
+    binding: &'static str,
+}
+
+impl<'a> D1<'a> {
+    /// The database bound under that name. It is looked up when it is used.
+    pub fn new(env: &'a Env, binding: &'static str) -> Self {
+        Self { env, binding }
+    }
+}
+
+impl Database for D1<'_> {
+    async fn batch(&self, statements: Vec<Statement>) -> Result<Vec<Outcome>, PortError> {
+        if statements.is_empty() {
+            return Ok(Vec::new());
+        }
+        let failed = |cause: String| {
+            let names = statements.iter().map(|statement| statement.name).collect::<Vec<_>>().join(", ");
+            PortError { operation: format!("d1 {names}"), cause }
+        };
+        let packed = pack(&statements).map_err(|error| failed(error.to_string()))?;
+        let outcomes = task::wait(&batch(self.env, self.binding, &packed)).await.map_err(failed)?;
+        unpack(&outcomes.as_string().unwrap_or_default(), statements.len())
+            .ok_or_else(|| failed("the outcomes cannot be read".into()))
+    }
+}
+
+/// The largest magnitude up to which every integer is a JavaScript number: 2^53.
+const LARGEST: u64 = 1 << 53;
+
+/// The statements as JSON: `[[sql, value, …], …]`.
+fn pack(statements: &[Statement]) -> Result<String, serde_json::Error> {
+    struct Packed<'a>(&'a Statement);
+    impl Serialize for Packed<'_> {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            let mut values = serializer.serialize_seq(None)?;
+            values.serialize_element(self.0.sql)?;
+            for (index, param) in self.0.params.iter().enumerate() {
+                match param {
+                    Param::Null => values.serialize_element(&())?,
+                    Param::Int(value) if value.unsigned_abs() <= LARGEST => {
+                        values.serialize_element(value)?;
+                    }
+                    Param::Real(value) if value.is_finite() => values.serialize_element(value)?,
+                    Param::Text(value) => values.serialize_element(value)?,
+                    Param::Int(value) => {
+                        return Err(out_of_range(index, &format!("{value} is beyond ±2^53")));
+                    }
+                    Param::Real(value) => return Err(out_of_range(index, &format!("{value} is not finite"))),
+                }
+            }
+            values.end()
+        }
+    }
+    fn out_of_range<E: serde::ser::Error>(index: usize, why: &str) -> E {
+        E::custom(format!("?{}: {why}", index.saturating_add(1)))
+    }
+    serde_json::to_string(&statements.iter().map(Packed).collect::<Vec<_>>())
+}
+
+/// Reads the packed outcomes; JSON text has no line breaks in it.
+fn unpack(text: &str, count: usize) -> Option<Vec<Outcome>> {
+    let mut lines = text.split('\n');
+    let outcomes = (0..count).map(|_| {
+        let changes = lines.next()?.parse().ok()?;
+        Some(Outcome { rows_json: lines.next()?.to_owned(), changes })
+    });
+    outcomes.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn statement(params: Vec<Param>) -> Statement {
+        Statement { name: "test", sql: "SELECT ?1", params }
+    }
+
+    #[test]
+    fn values_cross_as_json() {
+        let params = vec![
+            Param::Null,
+            Param::Int(-9_007_199_254_740_992),
+            Param::Real(0.1),
+            Param::Text("a\"\n\0é".into()),
+        ];
+        assert_eq!(
+            pack(&[statement(params), statement(vec![])]).unwrap(),
+            r#"[["SELECT ?1",null,-9007199254740992,0.1,"a\"\n\u0000é"],["SELECT ?1"]]"#
+        );
+    }
+
+    #[test]
+    fn numbers_that_javascript_has_not_are_refused() {
+        for (param, says) in [
+            (Param::Int(9_007_199_254_740_993), "?2: 9007199254740993 is beyond ±2^53"),
+            (Param::Int(i64::MIN), "?2: -9223372036854775808 is beyond ±2^53"),
+            (Param::Real(f64::NAN), "?2: NaN is not finite"),
+            (Param::Real(f64::INFINITY), "?2: inf is not finite"),
+        ] {
+            let error = pack(&[statement(vec![Param::Null, param])]).unwrap_err();
+            assert_eq!(error.to_string(), says);
+        }
+    }
+
+    #[test]
+    fn outcomes_come_back_a_pair_of_lines_each() {
+        assert_eq!(
+            unpack("0\n[{\"a\":1}]\n2\n[]", 2),
+            Some(vec![
+                Outcome { rows_json: "[{\"a\":1}]".into(), changes: 0 },
+                Outcome { rows_json: "[]".into(), changes: 2 },
+            ])
+        );
+        assert_eq!(unpack("0\n[]", 2), None);
+        assert_eq!(unpack("x\n[]", 1), None);
+    }
+}

@@ -1,0 +1,9 @@
+// The JavaScript half of d1.rs.
+
+export async function batch(env, binding, packed) {
+  const db = env[binding];
+  if (!db) throw new Error(`binding ${binding} is missing`);
+  const statements = JSON.parse(packed).map(([sql, ...values]) => db.prepare(sql).bind(...values));
+  const results = statements.length === 1 ? [await statements[0].all()] : await db.batch(statements);
+  return results.map(({ meta, results }) => `${meta.changes ?? 0}\n${JSON.stringify(results)}`).join("\n");
+}

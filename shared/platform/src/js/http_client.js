@@ -1,0 +1,32 @@
+// The JavaScript half of http_client.rs.
+
+export async function fetch_text(url, limit, milliseconds) {
+  const response = await fetch(url, {
+    headers: { accept: "application/json" },
+    redirect: "manual",
+    signal: AbortSignal.timeout(milliseconds),
+  });
+  if (response.status !== 200) {
+    // An unread body keeps its connection, of which an invocation has six.
+    await response.body?.cancel();
+    throw new Error(`status ${response.status}`);
+  }
+  const decoder = new TextDecoder("utf-8", { fatal: true });
+  let text = "";
+  let length = 0;
+  for await (const chunk of response.body ?? []) {
+    length += chunk.byteLength;
+    if (length > limit) throw new Error(`more than ${limit} bytes`);
+    text += decoder.decode(chunk, { stream: true });
+  }
+  return text + decoder.decode();
+}
+
+const RS256 = { name: "RSASSA-PKCS1-v1_5", hash: "SHA-256" };
+
+export async function verify_rs256(key, message, signature) {
+  // Both are views of wasm's memory, good only until the first await.
+  const [signed, by] = [message.slice(), signature.slice()];
+  const imported = await crypto.subtle.importKey("jwk", JSON.parse(key), RS256, false, ["verify"]);
+  return crypto.subtle.verify(RS256, imported, by, signed);
+}

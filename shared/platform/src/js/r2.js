@@ -1,0 +1,33 @@
+// The JavaScript half of r2.rs.
+
+const GZIP_OF = "gzip-of";
+
+function bucket(env, binding) {
+  const found = env[binding];
+  if (!found) throw new Error(`binding ${binding} is missing`);
+  return found;
+}
+
+export async function put_new(env, binding, key, view, contentType, gzip) {
+  // `view` is wasm's memory, good only until the first await.
+  let body = view.slice();
+  const options = { onlyIf: { etagDoesNotMatch: "*" }, httpMetadata: { contentType } };
+  if (gzip) {
+    body = await through(new CompressionStream("gzip"), body);
+    options.httpMetadata.contentType = "application/gzip";
+    options.customMetadata = { [GZIP_OF]: contentType };
+  }
+  return (await bucket(env, binding).put(key, body, options)) !== null;
+}
+
+export async function get(env, binding, key) {
+  const object = await bucket(env, binding).get(key);
+  if (object === null) return undefined;
+  const gzipped = object.customMetadata?.[GZIP_OF] !== undefined;
+  return new Uint8Array(await (gzipped ? through(new DecompressionStream("gzip"), object.body) : object.arrayBuffer()));
+}
+
+// R2 wants to know a length beforehand, so the result is buffered.
+function through(transform, source) {
+  return new Response(new Response(source).body.pipeThrough(transform)).arrayBuffer();
+}

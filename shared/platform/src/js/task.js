@@ -1,0 +1,41 @@
+// The JavaScript half of task.rs: promises in, promises out.
+
+// What belongs to one wasm instance. The shim makes a new instance after a panic; promises of the
+// old one may still settle, and must not reach the new one.
+let instance;
+
+export function install(settled) {
+  if (instance) fail(instance, new Error("the wasm instance was restarted"));
+  instance = { settled, tasks: new Map() };
+}
+
+export function watch(call, promise) {
+  const mine = instance;
+  const settle = (kept, value) => {
+    try {
+      mine.settled(call, kept, value);
+    } catch (error) {
+      // A trap: nothing in that instance will run again, so every event in flight fails now, not when the
+      // runtime notices that it hangs.
+      fail(mine, error);
+    }
+  };
+  promise.then((value) => settle(true, value), (error) => settle(false, String(error?.message ?? error)));
+}
+
+export function promise_of(task, context) {
+  const { promise, resolve, reject } = Promise.withResolvers();
+  instance.tasks.set(task, { resolve, reject });
+  context.waitUntil(promise);
+  return promise;
+}
+
+export function resolve(task, value) {
+  instance.tasks.get(task)?.resolve(value);
+  instance.tasks.delete(task);
+}
+
+function fail({ tasks }, error) {
+  for (const { reject } of tasks.values()) reject(error);
+  tasks.clear();
+}

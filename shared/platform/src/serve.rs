@@ -1,0 +1,116 @@
+//! The fetch event: a request in, an answer out, in three crossings.
+
+use std::cell::OnceCell;
+
+use js_sys::{Promise, Uint8Array};
+use rs1_domain::{Answer, Method, Problem, Request, RequestId};
+use wasm_bindgen::prelude::*;
+
+use crate::head::Head;
+use crate::reply::{About, Reply};
+use crate::{Env, clock, random, task};
+
+/// The runtime's request.
+pub type RawRequest = worker::web_sys::Request;
+/// The runtime's response.
+pub type RawResponse = worker::web_sys::Response;
+
+#[wasm_bindgen(module = "/src/js/serve.js")]
+extern "C" {
+    /// Fixes the headers that [`head`] reads; gives the environment's name.
+    fn declare(names: &str, env: &Env) -> String;
+    /// The head, packed as [`Head::unpack`] reads it.
+    fn head(request: &RawRequest) -> String;
+    /// A promise of the body, as a `Uint8Array`, or of `undefined` when it is longer than `limit`.
+    /// `measured` says that the length is known to be within the limit.
+    fn body(request: &RawRequest, limit: usize, measured: bool, drained: usize) -> Promise;
+    /// Writes the log line and the analytics point, and makes the response.
+    fn respond(env: &Env, packed: &str, body: Option<&str>) -> RawResponse;
+}
+
+/// How many bytes beyond the limit are still read, and dropped, before a body is refused. A client that
+/// is still sending when the connection closes often does not see the answer; this lets one that is only
+/// a little over the limit see it.
+const DRAINED: usize = 1024 * 1024;
+
+/// What the boundary must know of a worker before it can read a request.
+#[derive(Debug)]
+pub struct Service {
+    /// The worker's name in log lines and as analytics index, at most 96 bytes.
+    pub name: &'static str,
+    /// The headers that its routes read, names in lower case. No other header reaches a handler.
+    pub headers: &'static [&'static str],
+    /// The longest body in bytes that it takes on a method and a path. `GET` and `HEAD` are not asked: their
+    /// bodies are not read.
+    pub body_limit: fn(Method, &str) -> usize,
+}
+
+thread_local! {
+    /// The environment's name, read when the headers are declared: once an instance.
+    static ENVIRONMENT: OnceCell<String> = const { OnceCell::new() };
+}
+
+/// Answers a fetch event.
+///
+/// Reads the request, lets `handler` answer it, and leaves one log line and one analytics point. The
+/// handler gives the route's pattern, which stands in both, beside its answer.
+///
+/// A body above the limit is answered with 413 and never held in memory; the handler does not hear of it.
+///
+/// An answer that streams (firmware out of R2) will be another way to fill the body of the same response:
+/// reading, packing and logging know nothing of where it comes from.
+pub async fn serve<F>(request: RawRequest, env: &Env, service: &'static Service, handler: F) -> RawResponse
+where
+    F: AsyncFnOnce(Request) -> (&'static str, Answer),
+{
+    let started = clock::now();
+    let environment = ENVIRONMENT
+        .with(|environment| environment.get_or_init(|| declare(&service.headers.join("\n"), env)).clone());
+    let Head { method, path, query, colo, content_length, request_id, headers } =
+        Head::unpack(&head(&request), service.headers);
+    let request_id = request_id.unwrap_or_else(|| RequestId::generate(started, random::bytes()));
+
+    let (route, answer) = match read_body(&request, service, method, &path, content_length).await {
+        Ok(body) => {
+            let request_id = request_id.clone();
+            handler(Request { method, path, query, headers, body, now: started, request_id }).await
+        }
+        Err(problem) => ("(refused)", Answer::problem(problem.with_log(path), &request_id)),
+    };
+
+    let about = About {
+        worker: service.name,
+        environment: &environment,
+        method,
+        route,
+        request_id: &request_id,
+        colo: &colo,
+        started,
+        ended: clock::now(),
+    };
+    let Reply { packed, body } = Reply::pack(answer, about);
+    respond(env, &packed, body.as_deref())
+}
+
+/// The body, as bytes: that it is UTF-8 is for the handler to find out.
+async fn read_body(
+    request: &RawRequest,
+    service: &Service,
+    method: Method,
+    path: &str,
+    content_length: Option<usize>,
+) -> Result<Vec<u8>, Problem> {
+    if matches!(method, Method::Get | Method::Head) || content_length == Some(0) {
+        return Ok(Vec::new());
+    }
+    let limit = (service.body_limit)(method, path);
+    if content_length.is_some_and(|length| length > limit.saturating_add(DRAINED)) {
+        return Err(Problem::too_large(limit));
+    }
+    let measured = content_length.is_some_and(|length| length <= limit);
+    match task::wait(&body(request, limit, measured, DRAINED)).await {
+        Ok(bytes) if bytes.is_undefined() => Err(Problem::too_large(limit)),
+        Ok(bytes) => Ok(bytes.unchecked_into::<Uint8Array>().to_vec()),
+        Err(_hung_up) => Err(Problem::malformed("the body ended early")),
+    }
+}

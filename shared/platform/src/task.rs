@@ -1,0 +1,184 @@
+//! Runs one future an event, and lets futures wait for promises.
+//!
+//! A task is polled when it starts, and again from the continuation of each promise that it waited
+//! for, on the spot. Compared with `wasm_bindgen_futures` this leaves out a microtask, two
+//! registered closures and a promise each time something is awaited, and it keeps every poll inside
+//! the event that the task belongs to, as the runtime demands of I/O. A panic, being a trap, surfaces
+//! as an exception in that continuation, where the JavaScript half turns it into a rejection of the
+//! event's own promise: the request fails at once.
+//!
+//! A handler that never waits answers without any promise at all.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::future::{self, Future};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Poll, Wake, Waker};
+
+use js_sys::Promise;
+use wasm_bindgen::prelude::*;
+
+#[wasm_bindgen(module = "/src/js/task.js")]
+extern "C" {
+    /// Tells the JavaScript half whom to call when a promise has settled.
+    fn install(callback: &Closure<dyn Fn(u32, bool, JsValue)>);
+    /// Has the callback called with `call` and the outcome once `promise` settles.
+    fn watch(call: u32, promise: &Promise);
+    /// A promise for the result of `task`, which the runtime is told to wait for.
+    fn promise_of(task: u32, context: &Context) -> JsValue;
+    /// Keeps the promise for `task`.
+    fn resolve(task: u32, value: &JsValue);
+
+    /// The `ctx` argument of an event handler.
+    #[derive(Debug)]
+    pub type Context;
+}
+
+type Running = Pin<Box<dyn Future<Output = JsValue>>>;
+
+enum Task {
+    /// Waiting to be woken.
+    Idle(Running),
+    /// On the stack right now; `woken` asks for another poll.
+    Polling { woken: bool },
+}
+
+/// A promise that somebody waits for.
+enum Call {
+    /// Not settled yet.
+    Waiting(Option<Waker>),
+    /// Settled, and not yet looked at; `Err` carries the rejection's message.
+    Settled(Result<JsValue, String>),
+}
+
+thread_local! {
+    static TASKS: RefCell<BTreeMap<u32, Task>> = const { RefCell::new(BTreeMap::new()) };
+    static CALLS: RefCell<BTreeMap<u32, Call>> = const { RefCell::new(BTreeMap::new()) };
+    static NEXT: Cell<u32> = const { Cell::new(0) };
+    /// Made and installed when an instance first needs it.
+    static CALLBACK: Closure<dyn Fn(u32, bool, JsValue)> = {
+        let callback = Closure::new(settled);
+        install(&callback);
+        callback
+    };
+}
+
+/// Numbers wrap after four thousand million; whoever had the same one before is long gone.
+fn next_number() -> u32 {
+    NEXT.replace(NEXT.get().wrapping_add(1))
+}
+
+/// What an event's handler may end with.
+pub trait Outcome {
+    /// What the runtime is given.
+    fn into_js(self) -> JsValue;
+}
+
+impl Outcome for () {
+    fn into_js(self) -> JsValue {
+        JsValue::UNDEFINED
+    }
+}
+
+impl Outcome for crate::RawResponse {
+    fn into_js(self) -> JsValue {
+        self.into()
+    }
+}
+
+/// Runs an event's future. The value is the future's own when it did not have to wait, else a
+/// promise of it.
+///
+/// The promise is handed to the runtime's `waitUntil`, so that a client that hangs up early does not
+/// leave a handler stopped between two writes, nor its memory behind in the instance.
+pub fn start<T: Outcome>(context: &Context, future: impl Future<Output = T> + 'static) -> JsValue {
+    let task = next_number();
+    match poll(task, Box::pin(async move { future.await.into_js() })) {
+        Some(value) => value,
+        None => promise_of(task, context),
+    }
+}
+
+/// Waits for a promise.
+///
+/// # Errors
+/// The message of the rejection.
+pub async fn wait(promise: &Promise) -> Result<JsValue, String> {
+    struct Forget(u32);
+    impl Drop for Forget {
+        fn drop(&mut self) {
+            CALLS.with_borrow_mut(|calls| calls.remove(&self.0));
+        }
+    }
+    let call = next_number();
+    CALLS.with_borrow_mut(|calls| calls.insert(call, Call::Waiting(None)));
+    let _forget = Forget(call);
+    CALLBACK.with(|_installed| watch(call, promise));
+    future::poll_fn(|context| {
+        CALLS.with_borrow_mut(|calls| {
+            if let Some(Call::Settled(result)) = calls.remove(&call) {
+                return Poll::Ready(result);
+            }
+            calls.insert(call, Call::Waiting(Some(context.waker().clone())));
+            Poll::Pending
+        })
+    })
+    .await
+}
+
+/// The callback: a watched promise has settled.
+fn settled(call: u32, kept: bool, value: JsValue) {
+    let result = if kept { Ok(value) } else { Err(value.as_string().unwrap_or_default()) };
+    let waker = CALLS.with_borrow_mut(|calls| {
+        // There is no entry when whoever waited has given up.
+        match std::mem::replace(calls.get_mut(&call)?, Call::Settled(result)) {
+            Call::Waiting(waker) => waker,
+            Call::Settled(_) => None,
+        }
+    });
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+}
+
+struct Wakes(u32);
+
+impl Wake for Wakes {
+    fn wake(self: Arc<Self>) {
+        let idle = TASKS.with_borrow_mut(|tasks| match tasks.get_mut(&self.0)? {
+            Task::Polling { woken } => {
+                *woken = true;
+                None
+            }
+            state @ Task::Idle(_) => match std::mem::replace(state, Task::Polling { woken: false }) {
+                Task::Idle(running) => Some(running),
+                Task::Polling { .. } => None,
+            },
+        });
+        if let Some(value) = idle.and_then(|running| poll(self.0, running)) {
+            resolve(self.0, &value);
+        }
+    }
+}
+
+/// Polls a task, again for as long as it wakes itself; its result, unless it is waiting now.
+fn poll(task: u32, mut running: Running) -> Option<JsValue> {
+    let waker = Waker::from(Arc::new(Wakes(task)));
+    loop {
+        TASKS.with_borrow_mut(|tasks| tasks.insert(task, Task::Polling { woken: false }));
+        let polled = running.as_mut().poll(&mut std::task::Context::from_waker(&waker));
+        let woken = TASKS.with_borrow_mut(|tasks| match tasks.remove(&task) {
+            Some(Task::Polling { woken }) => woken,
+            _ => false,
+        });
+        match polled {
+            Poll::Ready(value) => return Some(value),
+            Poll::Pending if woken => {}
+            Poll::Pending => {
+                TASKS.with_borrow_mut(|tasks| tasks.insert(task, Task::Idle(running)));
+                return None;
+            }
+        }
+    }
+}

@@ -1,0 +1,334 @@
+//! The admin routes on real SQL: who is let in, what is enrolled, and that nothing goes unrecorded.
+//! Signatures are played by a port; the release bundle's own are proved by the integration specs.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "a test that panics fails, which is what it should do"
+)]
+
+use std::cell::{Cell, RefCell};
+
+use pollster::block_on;
+use rs1_auth::operator::KeyCache;
+use rs1_domain::port::{DocumentSource, PortError, SignatureVerifier};
+use rs1_domain::time::SECOND;
+use rs1_domain::{Answer, DeviceId, MacAddress, Method, Request, RequestId, UnixMillis, hex};
+use rs1_store::doubles::Counting;
+use rs1_store::native::{Failure, NativeDatabase};
+use rs1_store::security::{self, SecurityRow};
+use rs1_store::sql::{PageRequest, rows, run};
+use rs1_worker_device_api::config::Config;
+use rs1_worker_device_api::routes;
+use rs1_worker_device_api::world::World;
+use serde_json::{Value, json};
+
+const ISSUER: &str = "https://opticworks.example";
+const NOW: UnixMillis = UnixMillis(1_768_903_200_000);
+
+/// Answers the JWKS and counts how often it is asked.
+#[derive(Default)]
+struct Issuer {
+    fetches: Cell<u32>,
+    keys: RefCell<Vec<&'static str>>,
+    down: Cell<bool>,
+}
+
+impl DocumentSource for &Issuer {
+    async fn fetch(&self, _: &str) -> Result<String, PortError> {
+        self.fetches.set(self.fetches.get() + 1);
+        if self.down.get() {
+            return Err(PortError::new("fetch", "connection refused"));
+        }
+        let keys: Vec<_> = self.keys.borrow().iter().map(|kid| json!({"kty": "RSA", "kid": kid})).collect();
+        Ok(json!({"keys": keys}).to_string())
+    }
+}
+
+/// A signature is good if it says the key's id.
+struct SaysTheKeysId;
+
+impl SignatureVerifier for SaysTheKeysId {
+    async fn verify_rs256(&self, key: &str, _: &[u8], signature: &[u8]) -> Result<bool, PortError> {
+        let key: Value = serde_json::from_str(key).unwrap();
+        Ok(key["kid"].as_str().unwrap().as_bytes() == signature)
+    }
+}
+
+struct Cloud {
+    config: Config,
+    db: NativeDatabase,
+    issuer: Issuer,
+    random: Counting,
+    keys: RefCell<KeyCache>,
+    now: Cell<UnixMillis>,
+}
+
+fn cloud() -> Cloud {
+    let settings = |name: &str| match name {
+        "OPERATOR_ISSUER" => Some(ISSUER.to_owned()),
+        "OPERATOR_AUDIENCE" => Some("ops".to_owned()),
+        "OPERATOR_JWKS_URL" => Some(format!("{ISSUER}/certs")),
+        "DEVICE_KEK" => Some("0f".repeat(32)),
+        _ => None,
+    };
+    let issuer = Issuer::default();
+    issuer.keys.borrow_mut().push("k1");
+    Cloud {
+        config: Config::read(&settings).unwrap_or_else(|faults| panic!("{faults:?}")),
+        db: NativeDatabase::new(),
+        issuer,
+        random: Counting::default(),
+        keys: RefCell::new(KeyCache::new()),
+        now: Cell::new(NOW),
+    }
+}
+
+fn base64url(bytes: &[u8]) -> String {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let bits: Vec<u8> = bytes.iter().flat_map(|byte| (0..8).rev().map(move |bit| byte >> bit & 1)).collect();
+    bits.chunks(6)
+        .map(|six| six.iter().fold(0, |value, bit| value << 1 | bit) << (6 - six.len()))
+        .map(|value| char::from(ALPHABET[usize::from(value)]))
+        .collect()
+}
+
+fn token(key: &str) -> String {
+    let header = json!({"alg": "RS256", "kid": key});
+    let claims =
+        json!({"iss": ISSUER, "aud": ["ops"], "exp": NOW.seconds() + 3_600, "email": "ada@optic.works"});
+    let part = |value: &Value| base64url(value.to_string().as_bytes());
+    format!("{}.{}.{}", part(&header), part(&claims), base64url(key.as_bytes()))
+}
+
+impl Cloud {
+    fn send(&self, method: Method, target: &str, authorization: Option<String>, body: Vec<u8>) -> Answer {
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        let request = Request {
+            method,
+            path: path.into(),
+            query: query.into(),
+            headers: authorization.map(|value| ("authorization", value)).into_iter().collect(),
+            body,
+            now: self.now.get(),
+            request_id: RequestId::from_header("request-1").unwrap(),
+        };
+        let world = World {
+            db: Shared(&self.db),
+            documents: &self.issuer,
+            signatures: SaysTheKeysId,
+            random: Counted(&self.random),
+            keys: &self.keys,
+        };
+        block_on(routes::handle(request, Ok(&self.config), &world)).1
+    }
+
+    fn get(&self, target: &str) -> Answer {
+        self.send(Method::Get, target, Some(format!("Bearer {}", token("k1"))), Vec::new())
+    }
+
+    fn enroll(&self, body: &Value) -> Answer {
+        let token = Some(format!("bearer {}", token("k1")));
+        self.send(Method::Post, "/api/admin/enroll", token, body.to_string().into_bytes())
+    }
+
+    fn bulk(&self, body: &str) -> Answer {
+        let token = Some(format!("Bearer {}", token("k1")));
+        self.send(Method::Post, "/api/admin/enroll/bulk", token, body.as_bytes().to_vec())
+    }
+}
+
+/// Ports are owned by a world; these lend the test's own.
+struct Shared<'a>(&'a NativeDatabase);
+
+impl rs1_store::Database for Shared<'_> {
+    async fn batch(
+        &self,
+        statements: Vec<rs1_store::Statement>,
+    ) -> Result<Vec<rs1_store::Outcome>, PortError> {
+        self.0.batch(statements).await
+    }
+}
+
+struct Counted<'a>(&'a Counting);
+
+impl rs1_domain::port::Random for Counted<'_> {
+    fn bytes<const N: usize>(&self) -> [u8; N] {
+        self.0.bytes()
+    }
+}
+
+fn body(answer: &Answer) -> Value {
+    serde_json::from_str(&answer.body).unwrap()
+}
+
+fn mac(number: u8) -> String {
+    MacAddress::from_bytes([0x02, 0, 0, 0, 0, number]).to_string()
+}
+
+fn device(number: u8, hash: u8) -> Value {
+    json!({"mac_address": mac(number), "device_secret_hash": hex::encode(&[hash; 32]), "product_sku": "rs1_pro"})
+}
+
+#[test]
+fn a_device_is_enrolled_once_and_asking_again_says_the_same() {
+    let cloud = cloud();
+    let first = cloud.enroll(&device(1, 1));
+    assert_eq!(first.status, 201, "{}", first.body);
+    cloud.now.set(NOW.plus(5 * SECOND));
+    let again = cloud.enroll(&device(1, 1));
+    assert_eq!((again.status, &again.body), (200, &first.body));
+    assert_eq!(cloud.enroll(&device(1, 2)).status, 409, "another secret");
+    let mut lite = device(1, 1);
+    lite["product_sku"] = "rs1_lite".into();
+    assert_eq!(cloud.enroll(&lite).status, 409, "another variant");
+    lite.as_object_mut().unwrap().remove("product_sku");
+    assert_eq!(cloud.enroll(&lite).status, 200, "no variant contradicts none");
+}
+
+#[test]
+fn every_fault_of_an_enrolment_is_named_and_nothing_is_stored() {
+    let cloud = cloud();
+    let answer =
+        cloud.enroll(&json!({"mac_address": "AA", "device_secret_hash": "FF", "product_sku": "x", "mac": 1}));
+    let pointers: Vec<_> =
+        body(&answer)["errors"].as_array().unwrap().iter().map(|fault| fault["pointer"].clone()).collect();
+    assert_eq!(answer.status, 422);
+    assert_eq!(pointers, ["/mac_address", "/device_secret_hash", "/product_sku", "/mac"]);
+    assert_eq!(body(&cloud.get("/api/admin/devices"))["items"], json!([]));
+}
+
+#[test]
+fn a_bad_line_harms_no_other() {
+    let cloud = cloud();
+    cloud.enroll(&device(1, 1));
+    let lines = [
+        device(1, 1).to_string(),
+        "not json".into(),
+        String::new(),
+        device(2, 2).to_string(),
+        device(1, 9).to_string(),
+        device(2, 2).to_string(),
+        device(2, 3).to_string(),
+    ];
+    let answer = cloud.bulk(&lines.join("\n"));
+    assert_eq!(answer.status, 200);
+    let answers: Vec<Value> = answer.body.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let outcomes: Vec<_> = answers
+        .iter()
+        .map(|line| (line["line"].as_u64().unwrap(), line["status"].as_u64().unwrap()))
+        .collect();
+    // Lines 4 and 6 are the same device twice: both say 201 or 200; the secret of line 7 is another.
+    assert_eq!(outcomes[..4], [(1, 200), (2, 422), (4, 201), (5, 409)]);
+    assert_eq!(outcomes[4..], [(6, 200), (7, 409)]);
+    assert_eq!(cloud.bulk("").status, 422);
+    assert_eq!(cloud.bulk(&format!("{}\n", device(3, 3)).repeat(1_001)).status, 422);
+}
+
+#[test]
+fn nobody_gets_in_without_a_good_token() {
+    let cloud = cloud();
+    let good = token("k1");
+    let forged = format!("{}{}", &good[..good.rfind('.').unwrap() + 1], base64url(b"k2"));
+    for authorization in [
+        None,
+        Some("Basic eA==".into()),
+        Some("Bearer".into()),
+        Some("Bearer x.y.z".into()),
+        Some(format!("Bearer {forged}")),
+    ] {
+        let answer = cloud.send(Method::Get, "/api/admin/devices", authorization.clone(), Vec::new());
+        assert_eq!(answer.status, 401, "{authorization:?}");
+        assert_eq!(answer.headers, [("www-authenticate", "Bearer".to_owned())]);
+    }
+    cloud.now.set(NOW.plus(3_700 * SECOND));
+    assert_eq!(cloud.get("/api/admin/devices").status, 401, "expired");
+    assert_eq!(cloud.db.statements_run(), 0, "strangers cost no database");
+}
+
+#[test]
+fn keys_are_fetched_once_and_again_for_a_new_one_but_not_at_a_strangers_pace() {
+    let cloud = cloud();
+    for _ in 0..5 {
+        assert_eq!(cloud.get("/api/admin/devices").status, 200);
+    }
+    assert_eq!(cloud.issuer.fetches.get(), 1);
+    let with = |key: &str| {
+        cloud
+            .send(Method::Get, "/api/admin/devices", Some(format!("Bearer {}", token(key))), Vec::new())
+            .status
+    };
+    for _ in 0..5 {
+        assert_eq!(with("k9"), 401);
+    }
+    assert_eq!(cloud.issuer.fetches.get(), 1, "a moment after the last fetch");
+    cloud.issuer.keys.borrow_mut().push("k2");
+    cloud.now.set(NOW.plus(31 * SECOND));
+    assert_eq!(with("k2"), 200, "the issuer's keys were rotated");
+    assert_eq!(cloud.issuer.fetches.get(), 2);
+}
+
+#[test]
+fn an_issuer_that_is_down_is_our_fault_until_it_was_reached_once() {
+    let cloud = cloud();
+    cloud.issuer.down.set(true);
+    assert_eq!(cloud.get("/api/admin/devices").status, 503);
+    cloud.issuer.down.set(false);
+    cloud.now.set(NOW.plus(31 * SECOND));
+    assert_eq!(cloud.get("/api/admin/devices").status, 200);
+    cloud.issuer.down.set(true);
+    cloud.now.set(NOW.plus(3_500 * SECOND));
+    assert_eq!(cloud.get("/api/admin/devices").status, 200, "its keys are known");
+}
+
+#[test]
+fn every_access_is_recorded_and_an_access_that_cannot_be_is_refused() {
+    let cloud = cloud();
+    let id = DeviceId::of(&MacAddress::parse(&mac(1)).unwrap());
+    cloud.enroll(&json!({}));
+    cloud.get(&format!("/api/admin/devices/{id}"));
+    cloud.get("/api/admin/security-log");
+    let [outcome] = block_on(run(&cloud.db, [security::list(&PageRequest::default())])).unwrap();
+    let log: Vec<SecurityRow> = rows(&outcome).unwrap();
+    assert_eq!(log.len(), 1, "one operator, one window");
+    assert_eq!(
+        (log[0].kind.as_str(), log[0].subject.as_str(), log[0].count),
+        ("admin_api_access", "ada@optic.works", 3)
+    );
+    cloud.db.fail_statement("audit", Some(Failure::BeforeCommit));
+    assert_eq!(cloud.get("/api/admin/devices").status, 503);
+}
+
+#[test]
+fn an_enrolment_whose_answer_was_lost_is_the_same_when_asked_again() {
+    let cloud = cloud();
+    cloud.db.fail_statement("enroll", Some(Failure::AfterCommit));
+    assert_eq!(cloud.enroll(&device(1, 1)).status, 503);
+    cloud.db.fail(None);
+    assert_eq!(cloud.enroll(&device(1, 1)).status, 200);
+}
+
+#[test]
+fn lists_page_and_refuse_what_they_do_not_know() {
+    let cloud = cloud();
+    let lines: Vec<_> = (0..7).map(|number| device(number, 1).to_string()).collect();
+    cloud.bulk(&lines.join("\n"));
+    let page = body(&cloud.get("/api/admin/devices?limit=5"));
+    assert_eq!(page["items"].as_array().unwrap().len(), 5);
+    let rest = body(
+        &cloud.get(&format!("/api/admin/devices?limit=5&cursor={}", page["next_cursor"].as_str().unwrap())),
+    );
+    assert_eq!((rest["items"].as_array().unwrap().len(), &rest["next_cursor"]), (2, &Value::Null));
+    assert!(!rest.to_string().contains("sealed"), "credentials are nobody's business");
+    for query in ["limit=0", "limit=201", "limit=x", "cursor=x", "colour=red"] {
+        assert_eq!(cloud.get(&format!("/api/admin/devices?{query}")).status, 422, "{query}");
+    }
+    assert_eq!(cloud.get("/api/admin/devices/unknown").status, 404);
+    assert_eq!(cloud.get(&format!("/api/admin/devices/{}/telemetry", "0".repeat(32))).status, 404);
+    let id = DeviceId::of(&MacAddress::parse(&mac(1)).unwrap());
+    assert_eq!(body(&cloud.get(&format!("/api/admin/devices/{id}/telemetry?hours=720")))["items"], json!([]));
+    assert_eq!(cloud.get(&format!("/api/admin/devices/{id}/telemetry?hours=721")).status, 422);
+    assert_eq!(cloud.send(Method::Delete, "/api/admin/devices", None, Vec::new()).status, 405);
+}
