@@ -1,0 +1,20 @@
+//! The broker as its neighbours see it: real MQTT clients in front, a real HTTP backend behind, and
+//! the production configuration between.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "what helps a test fails it by panicking, as the test itself does"
+)]
+
+mod backend;
+mod connecting;
+mod delivering;
+mod device;
+mod managing;
+mod permissions;
+mod process;
+mod stack;
+mod wills;
