@@ -6,6 +6,17 @@ pub struct Settings<'a> {
     faults: Vec<String>,
 }
 
+/// Where a worker runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Environment {
+    /// The local stack.
+    Local,
+    /// Before production.
+    Staging,
+    /// Where people's devices are.
+    Production,
+}
+
 /// What is wrong with a configuration: a line a setting, with its name and what it should be, and
 /// never its value.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +56,16 @@ impl<'a> Settings<'a> {
         self.required(name, "must not be empty", |text| Some(text.to_owned()))
     }
 
+    /// `ENVIRONMENT`, which every worker has.
+    pub fn environment(&mut self) -> Option<Environment> {
+        self.required("ENVIRONMENT", "must be local, staging or production", |text| match text {
+            "local" => Some(Environment::Local),
+            "staging" => Some(Environment::Staging),
+            "production" => Some(Environment::Production),
+            _ => None,
+        })
+    }
+
     /// A setting that is an `http` or `https` URL.
     pub fn url(&mut self, name: &str) -> Option<String> {
         self.required(name, "must be an http or https URL", |text| {
@@ -81,16 +102,19 @@ mod tests {
             "URL" => Some("ftp://secret".to_owned()),
             "EMPTY" => Some(String::new()),
             "FINE" => Some("https://example.org/x".to_owned()),
+            "ENVIRONMENT" => Some("moon".to_owned()),
             _ => None,
         };
         let mut settings = Settings::new(&environment);
         assert!(settings.url("FINE").is_some());
+        assert_eq!(settings.environment(), None);
         let (url, empty, missing) = (settings.url("URL"), settings.text("EMPTY"), settings.text("MISSING"));
         assert_eq!((url, empty.as_deref(), missing.as_deref()), (None, None, None));
         let BadConfig(faults) = settings.finish(Some(())).unwrap_err();
         assert_eq!(
             faults,
             [
+                "ENVIRONMENT must be local, staging or production",
                 "URL must be an http or https URL",
                 "EMPTY is missing; it must not be empty",
                 "MISSING is missing; it must not be empty"

@@ -14,7 +14,7 @@ pub struct Head {
     pub path: String,
     /// The query without `?`; empty when there is none.
     pub query: String,
-    /// The data centre that took the request (`AMS`); empty where the runtime does not say.
+    /// The data centre that took the request (`AMS`); empty on the local runtime.
     pub colo: String,
     /// `Content-Length`, if there was one that can be read.
     pub content_length: Option<usize>,
@@ -27,7 +27,7 @@ pub struct Head {
 impl Head {
     /// Reads the packed text; `names` are the declared headers.
     ///
-    /// The lines are: method, URL, colo or `Cf-Ray`, `Content-Length`, `X-Request-Id`, then one for each
+    /// The lines are: method, URL, `Cf-Ray`, `Content-Length`, `X-Request-Id`, then one for each
     /// declared header: `=` and the value, or nothing when it is absent.
     pub fn unpack(text: &str, names: &'static [&'static str]) -> Self {
         let mut lines = text.split('\n');
@@ -57,9 +57,9 @@ pub fn path_and_query(url: &str) -> (&str, &str) {
     }
 }
 
-/// The colo of a `Cf-Ray` (`8f2b3c4d5e6f7a8b-AMS`), or the text itself when it is a colo already.
-fn colo(text: &str) -> &str {
-    text.rsplit_once('-').map_or(text, |(_ray, colo)| colo)
+/// The colo of a `Cf-Ray` (`8f2b3c4d5e6f7a8b-AMS`); the local runtime sends none.
+fn colo(ray: &str) -> &str {
+    ray.rsplit_once('-').map_or("", |(_ray, colo)| colo)
 }
 
 #[cfg(test)]

@@ -108,7 +108,7 @@ async fn read_body(
         return Err(Problem::too_large(limit));
     }
     let measured = content_length.is_some_and(|length| length <= limit);
-    match task::wait(&body(request, limit, measured, DRAINED)).await {
+    match task::read(&body(request, limit, measured, DRAINED)).await {
         Ok(bytes) if bytes.is_undefined() => Err(Problem::too_large(limit)),
         Ok(bytes) => Ok(bytes.unchecked_into::<Uint8Array>().to_vec()),
         Err(_hung_up) => Err(Problem::malformed("the body ended early")),

@@ -1,13 +1,12 @@
 //! This worker's configuration.
 
 use rs1_auth::Vault;
-use rs1_domain::config::{BadConfig, Settings};
-
-/// The settings this worker reads.
-pub const NAMES: &[&str] = &["OPERATOR_ISSUER", "OPERATOR_AUDIENCE", "OPERATOR_JWKS_URL", "DEVICE_KEK"];
+use rs1_domain::config::{BadConfig, Environment, Settings};
 
 /// What this worker needs to know.
 pub struct Config {
+    /// Where this worker runs.
+    pub environment: Environment,
     /// Who issues operators' tokens.
     pub operator_issuer: String,
     /// For whom they are issued.
@@ -25,13 +24,21 @@ impl Config {
     /// Every fault, by the setting's name.
     pub fn read(look_up: &dyn Fn(&str) -> Option<String>) -> Result<Self, BadConfig> {
         let mut settings = Settings::new(look_up);
+        let environment = settings.environment();
         let issuer = settings.url("OPERATOR_ISSUER");
         let audience = settings.text("OPERATOR_AUDIENCE");
         let jwks_url = settings.url("OPERATOR_JWKS_URL");
         let vault = settings.required("DEVICE_KEK", "must be 64 hex digits", Vault::new);
-        let config = issuer.zip(audience).zip(jwks_url).zip(vault);
-        settings.finish(config.map(|(((operator_issuer, operator_audience), operator_jwks_url), vault)| {
-            Self { operator_issuer, operator_audience, operator_jwks_url, vault }
-        }))
+        let config = match (environment, issuer, audience, jwks_url, vault) {
+            (
+                Some(environment),
+                Some(operator_issuer),
+                Some(operator_audience),
+                Some(operator_jwks_url),
+                Some(vault),
+            ) => Some(Self { environment, operator_issuer, operator_audience, operator_jwks_url, vault }),
+            _ => None,
+        };
+        settings.finish(config)
     }
 }

@@ -68,6 +68,7 @@ struct Cloud {
 
 fn cloud() -> Cloud {
     let settings = |name: &str| match name {
+        "ENVIRONMENT" => Some("local".to_owned()),
         "OPERATOR_ISSUER" => Some(ISSUER.to_owned()),
         "OPERATOR_AUDIENCE" => Some("ops".to_owned()),
         "OPERATOR_JWKS_URL" => Some(format!("{ISSUER}/certs")),

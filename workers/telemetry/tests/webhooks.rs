@@ -64,6 +64,7 @@ fn a_bad_configuration_names_every_setting() {
     assert_eq!(
         faults,
         [
+            "ENVIRONMENT is missing; it must be local, staging or production",
             "WEBHOOK_SECRET must have at least 32 characters",
             "DEVICE_KEK is missing; it must be 64 hex digits"
         ]

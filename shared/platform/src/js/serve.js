@@ -10,9 +10,8 @@ export function declare(list, env) {
 // The order of the lines is Head::unpack's.
 export function head(request) {
   const { headers } = request;
-  // Cf-Ray ends in the colo, and costs a header; request.cf parses a JSON document of a kilobyte or two.
-  const colo = headers.get("cf-ray") ?? request.cf?.colo ?? "";
-  let text = `${request.method}\n${request.url}\n${colo}\n${headers.get("content-length") ?? ""}\n${headers.get("x-request-id") ?? ""}`;
+  // Cf-Ray ends in the colo; request.cf.colo would have a JSON document of a kilobyte or two parsed for it.
+  let text = `${request.method}\n${request.url}\n${headers.get("cf-ray") ?? ""}\n${headers.get("content-length") ?? ""}\n${headers.get("x-request-id") ?? ""}`;
   for (const name of names) {
     const value = headers.get(name);
     text += value === null ? "\n" : `\n=${value}`;

@@ -23,15 +23,25 @@ export function watch(call, promise) {
   promise.then((value) => settle(true, value), (error) => settle(false, String(error?.message ?? error)));
 }
 
-export function promise_of(task, context) {
+export function promise_of(task, context, keep) {
   const { promise, resolve, reject } = Promise.withResolvers();
-  instance.tasks.set(task, { resolve, reject });
-  context.waitUntil(promise);
+  instance.tasks.set(task, { promise, resolve, reject, context });
+  if (keep) context.waitUntil(promise);
   return promise;
 }
 
+export function keep(task) {
+  const { promise, context } = instance.tasks.get(task);
+  context.waitUntil(promise);
+}
+
 export function resolve(task, value) {
-  instance.tasks.get(task)?.resolve(value);
+  instance.tasks.get(task).resolve(value);
+  instance.tasks.delete(task);
+}
+
+export function abandon(task) {
+  instance.tasks.get(task).reject(new Error("the request did not arrive whole"));
   instance.tasks.delete(task);
 }
 

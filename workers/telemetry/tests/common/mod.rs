@@ -47,6 +47,7 @@ impl Cloud {
     /// A cloud in which the contract's device is enrolled.
     pub fn new() -> Self {
         let settings = |name: &str| match name {
+            "ENVIRONMENT" => Some("local".to_owned()),
             "WEBHOOK_SECRET" => Some(SECRET.to_owned()),
             "DEVICE_KEK" => Some(KEK.to_owned()),
             _ => None,
