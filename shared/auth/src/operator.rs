@@ -227,6 +227,15 @@ impl KeyCache {
         }
     }
 
+    /// Notes that the keys are being fetched. Requests that come meanwhile make do with the keys there
+    /// are, so that any number of strangers at once cause one fetch. As long as there are no keys at
+    /// all, each request fetches for itself: it cannot wait for another's promise.
+    pub fn begin(&mut self, now: UnixMillis) {
+        if self.keys.is_some() {
+            self.tried_at = Some(now);
+        }
+    }
+
     /// Keeps freshly fetched keys.
     pub fn store(&mut self, keys: KeySet, now: UnixMillis) {
         self.keys = Some((keys, now));
@@ -352,6 +361,19 @@ mod tests {
         assert_eq!(cache.look_up("k2", NOW.plus(FETCH_FLOOR)), Lookup::Fetch);
         cache.store(keys(&["k1", "k2"]), NOW.plus(FETCH_FLOOR));
         assert!(matches!(cache.look_up("k2", NOW.plus(FETCH_FLOOR)), Lookup::Found(_)));
+    }
+
+    #[test]
+    fn while_keys_are_being_fetched_others_make_do_with_those_there_are() {
+        let mut cache = KeyCache::new();
+        cache.begin(NOW);
+        assert_eq!(cache.look_up("k1", NOW), Lookup::Fetch, "there are none");
+        cache.store(keys(&["k1"]), NOW);
+        let later = NOW.plus(FRESH);
+        assert_eq!(cache.look_up("k1", later), Lookup::Fetch);
+        cache.begin(later);
+        assert!(matches!(cache.look_up("k1", later), Lookup::Found(_)));
+        assert_eq!(cache.look_up("k2", later), Lookup::Unknown);
     }
 
     #[test]

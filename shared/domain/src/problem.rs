@@ -102,7 +102,11 @@ pub struct Fault {
 
 /// Collects faults, so that the caller hears of all of them at once.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Faults(Vec<Fault>);
+pub struct Faults {
+    faults: Vec<Fault>,
+    /// There was nothing to find faults in: the document could not be read at all.
+    unreadable: bool,
+}
 
 impl Faults {
     /// No faults yet.
@@ -110,9 +114,23 @@ impl Faults {
         Self::default()
     }
 
+    /// The one fault of a document that cannot be read.
+    pub fn unreadable(detail: impl Into<String>) -> Self {
+        let mut faults = Self { unreadable: true, ..Self::default() };
+        faults.add("", detail);
+        faults
+    }
+
+    /// The same faults, of a document that stands inside another: the request could be read, so
+    /// what is wrong with it is its content.
+    #[must_use]
+    pub fn of_content(self) -> Self {
+        Self { unreadable: false, ..self }
+    }
+
     /// Notes one fault.
     pub fn add(&mut self, pointer: impl Into<String>, detail: impl Into<String>) {
-        self.0.push(Fault { pointer: pointer.into(), detail: detail.into() });
+        self.faults.push(Fault { pointer: pointer.into(), detail: detail.into() });
     }
 
     /// Notes a fault unless `fine`.
@@ -124,12 +142,12 @@ impl Faults {
 
     /// The faults so far.
     pub fn as_slice(&self) -> &[Fault] {
-        &self.0
+        &self.faults
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.faults.is_empty()
     }
 
     /// `value`, if there were no faults.
@@ -137,17 +155,17 @@ impl Faults {
     /// # Errors
     /// The faults, if there were any.
     pub fn into_result<T>(self, value: T) -> Result<T, Self> {
-        if self.0.is_empty() { Ok(value) } else { Err(self) }
+        if self.faults.is_empty() { Ok(value) } else { Err(self) }
     }
 
     /// One line for a log: `/metrics: required; /timestamp: …`.
     pub fn summary(&self) -> String {
-        self.0
-            .iter()
-            .map(|fault| format!("{}: {}", fault.pointer, fault.detail))
-            .collect::<Vec<_>>()
-            .join("; ")
+        summary(&self.faults)
     }
+}
+
+fn summary(faults: &[Fault]) -> String {
+    faults.iter().map(|fault| format!("{}: {}", fault.pointer, fault.detail)).collect::<Vec<_>>().join("; ")
 }
 
 /// An error to be told to a caller.
@@ -204,11 +222,16 @@ impl Problem {
         Self::new(Kind::TooLarge, format!("the body may be at most {limit} bytes long"))
     }
 
-    /// 422, naming every fault.
+    /// 422, naming every fault; 400 for what cannot be read at all.
     pub fn invalid(faults: Faults) -> Self {
-        let count = faults.as_slice().len();
+        let Faults { faults, unreadable } = faults;
+        if unreadable {
+            let details: Vec<_> = faults.iter().map(|fault| fault.detail.as_str()).collect();
+            return Self::malformed(format!("the body {}", details.join("; ")));
+        }
+        let count = faults.len();
         let detail = format!("{count} {} found", if count == 1 { "fault was" } else { "faults were" });
-        Self { faults: faults.0, ..Self::new(Kind::Invalid, detail) }
+        Self { faults, ..Self::new(Kind::Invalid, detail) }
     }
 
     /// 500; `cause` goes to the log only.
@@ -252,8 +275,7 @@ impl Problem {
         let mut answer = Answer::json(status, &document);
         answer.content_type = Some(PROBLEM_JSON);
         answer.headers = self.headers;
-        answer.log =
-            self.log.or_else(|| (!self.faults.is_empty()).then(|| Faults(self.faults.clone()).summary()));
+        answer.log = self.log.or_else(|| (!self.faults.is_empty()).then(|| summary(&self.faults)));
         answer
     }
 }
@@ -315,6 +337,14 @@ mod tests {
         assert_eq!(body["detail"], "2 faults were found");
         assert_eq!(body["errors"][1]["pointer"], "/product_sku");
         assert_eq!(body["errors"].as_array().unwrap().len(), 2);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_malformed_unless_it_stands_inside_something_that_can() {
+        let (answer, body) = document(Faults::unreadable("must be JSON").into());
+        assert_eq!((answer.status, body["detail"].as_str()), (400, Some("the body must be JSON")));
+        let (answer, body) = document(Faults::unreadable("must be JSON").of_content().into());
+        assert_eq!((answer.status, body["errors"][0]["detail"].as_str()), (422, Some("must be JSON")));
     }
 
     #[test]

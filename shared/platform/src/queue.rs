@@ -22,6 +22,9 @@ extern "C" {
     fn read(batch: &RawBatch) -> String;
     /// Retries the messages of `retries` (`index delay` pairs, flat), acknowledges the rest.
     fn settle(batch: &RawBatch, retries: &[u32]);
+    /// Retries every message.
+    #[wasm_bindgen(js_name = retry_all)]
+    fn retry_all(batch: &RawBatch);
 
     /// The runtime's batch of messages.
     #[derive(Debug)]
@@ -62,7 +65,23 @@ where
 {
     let started = clock::now();
     let request_id = RequestId::generate(started, random::bytes());
-    let (queue, deliveries) = unpack(&read(&raw));
+    let Some((queue, deliveries)) = unpack(&read(&raw)) else {
+        // `read` writes nothing else, so this is a fault of ours: better to be given the batch again
+        // than to lose it.
+        retry_all(&raw);
+        JobLine {
+            ts: started,
+            level: Level::Error,
+            worker,
+            request_id: request_id.as_str(),
+            event: "queue",
+            outcome: "the batch could not be read; all to be retried",
+            duration_ms: 0,
+            log: None,
+        }
+        .write();
+        return;
+    };
     let event = format!("queue {queue}");
     let count = deliveries.len();
     let settlement = handler(Batch { queue, deliveries, now: started, request_id: request_id.clone() }).await;
@@ -92,20 +111,15 @@ fn flat(settlement: &Settlement, count: usize) -> Vec<u32> {
         .collect()
 }
 
-fn unpack(json: &str) -> (String, Vec<Delivery>) {
+fn unpack(json: &str) -> Option<(String, Vec<Delivery>)> {
     #[derive(Deserialize)]
     struct Packed(String, Vec<(String, u32, i64, String)>);
-    match serde_json::from_str(json) {
-        Ok(Packed(queue, messages)) => {
-            let deliveries = messages.into_iter().map(|(id, attempts, sent_at, body)| Delivery {
-                id,
-                attempts,
-                sent_at: UnixMillis(sent_at),
-                body,
-            });
-            (queue, deliveries.collect())
-        }
-        // The other side writes nothing else. Were it to, an empty batch would be settled as it is: all acknowledged.
-        Err(_) => (String::new(), Vec::new()),
-    }
+    let Packed(queue, messages) = serde_json::from_str(json).ok()?;
+    let deliveries = messages.into_iter().map(|(id, attempts, sent_at, body)| Delivery {
+        id,
+        attempts,
+        sent_at: UnixMillis(sent_at),
+        body,
+    });
+    Some((queue, deliveries.collect()))
 }

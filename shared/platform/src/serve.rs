@@ -40,7 +40,7 @@ pub struct Service {
     pub name: &'static str,
     /// The headers that its routes read, names in lower case. No other header reaches a handler.
     pub headers: &'static [&'static str],
-    /// The longest body in bytes that it takes on a method and a path. `GET` and `HEAD` are not asked: their
+    /// The longest body in bytes that it takes on a method and a path; 0 where none is read. `GET` and `HEAD` are not asked: their
     /// bodies are not read.
     pub body_limit: fn(Method, &str) -> usize,
 }
@@ -104,6 +104,10 @@ async fn read_body(
         return Ok(Vec::new());
     }
     let limit = (service.body_limit)(method, path);
+    if limit == 0 {
+        // Nobody looks at it: whoever posts to a path that takes nothing is to hear that.
+        return Ok(Vec::new());
+    }
     if content_length.is_some_and(|length| length > limit.saturating_add(DRAINED)) {
         return Err(Problem::too_large(limit));
     }

@@ -235,9 +235,11 @@ fn abandon_the_oldest() {
         if tasks.len() <= MOST_READING {
             return None;
         }
-        let oldest = tasks.iter().find(|(_, task)| matches!(task, Task::Idle(running) if !running.kept));
-        let oldest = *oldest?.0;
-        tasks.remove(&oldest).map(|task| (oldest, task))
+        let mut reading =
+            tasks.iter().filter(|(_, task)| matches!(task, Task::Idle(running) if !running.kept));
+        let oldest = *reading.next()?.0;
+        // `oldest` is not in the count any more.
+        (reading.count() >= MOST_READING).then(|| tasks.remove(&oldest).map(|task| (oldest, task)))?
     });
     if let Some((number, task)) = oldest {
         // Outside the borrow: what the future holds may have something to do when it is dropped.

@@ -68,7 +68,7 @@ impl Message {
         let telemetry = match channel {
             Channel::Telemetry => Some(Telemetry::read(&payload, &device)?),
             Channel::Diagnostics => {
-                rs1_domain::wire::fields::object(&payload)?;
+                rs1_domain::wire::fields::object(&payload).map_err(Faults::of_content)?;
                 None
             }
             _ => {

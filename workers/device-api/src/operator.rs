@@ -58,6 +58,7 @@ async fn find_key(
     // The cache is never borrowed across an await: other requests share this isolate.
     let mut lookup = keys.borrow().look_up(key_id, request.now);
     if lookup == Lookup::Fetch {
+        keys.borrow_mut().begin(request.now);
         let fetched = documents.fetch(&config.operator_jwks_url).await.and_then(|text| {
             KeySet::parse(&text).ok_or_else(|| PortError::new("parse JWKS", "it is no key set"))
         });

@@ -84,35 +84,44 @@ pub fn time(value: &Value) -> Option<UnixMillis> {
 /// What a fault says when a time is expected.
 pub const TIME: &str = "must be an RFC 3339 time, like 2026-01-20T10:00:00Z";
 
-/// Reads a JSON object from bytes, or says why that is not possible, as a fault of the whole document.
+/// Reads a JSON object from bytes.
 ///
 /// # Errors
-/// One fault, at the empty pointer.
+/// One fault, of the whole document: unreadable if it is no JSON.
 pub fn object(bytes: &[u8]) -> Result<Map<String, Value>, Faults> {
-    let reason = match serde_json::from_slice::<Value>(bytes) {
-        Ok(Value::Object(object)) => return Ok(object),
-        Ok(_) => "must be a JSON object".to_owned(),
-        Err(error) => format!("must be JSON: {error}"),
-    };
-    let mut faults = Faults::new();
-    faults.add("", reason);
-    Err(faults)
+    match serde_json::from_slice::<Value>(bytes) {
+        Ok(Value::Object(object)) => Ok(object),
+        Ok(_) => Err(not_an_object()),
+        Err(error) => Err(not_json(&error)),
+    }
 }
 
 /// Reads a JSON object from bytes into a type, for bodies whose sender is a machine and whose first
 /// fault is enough. Unlike serde alone, it does not take an array for a struct.
 ///
 /// # Errors
-/// One fault, at the empty pointer.
+/// One fault, of the whole document: unreadable if it is no JSON.
 pub fn record<'a, T: serde::Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Faults> {
-    let reason = match serde_json::from_slice(bytes) {
-        Ok(record) if bytes.trim_ascii_start().starts_with(b"{") => return Ok(record),
-        Ok(_) => "must be a JSON object".to_owned(),
-        Err(error) => format!("must be a JSON object: {error}"),
-    };
+    match serde_json::from_slice(bytes) {
+        Ok(record) if bytes.trim_ascii_start().starts_with(b"{") => Ok(record),
+        Ok(_) => Err(not_an_object()),
+        Err(error) if error.is_data() => {
+            let mut faults = Faults::new();
+            faults.add("", format!("must be a JSON object of known form: {error}"));
+            Err(faults)
+        }
+        Err(error) => Err(not_json(&error)),
+    }
+}
+
+fn not_an_object() -> Faults {
     let mut faults = Faults::new();
-    faults.add("", reason);
-    Err(faults)
+    faults.add("", "must be a JSON object");
+    faults
+}
+
+fn not_json(error: &serde_json::Error) -> Faults {
+    Faults::unreadable(format!("must be JSON: {error}"))
 }
 
 #[cfg(test)]

@@ -47,7 +47,7 @@ impl State {
     /// # Errors
     /// Every fault, with its pointer into the payload.
     pub fn read(payload: &[u8]) -> Result<Self, Faults> {
-        let object = fields::object(payload)?;
+        let object = fields::object(payload).map_err(Faults::of_content)?;
         let fields = Fields::new(&object, "");
         let mut faults = Faults::new();
         let f = &mut faults;

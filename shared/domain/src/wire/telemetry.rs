@@ -41,7 +41,7 @@ impl Telemetry {
     /// # Errors
     /// Every fault, with its pointer into the payload.
     pub fn read(payload: &[u8], device: &DeviceId) -> Result<Self, Faults> {
-        let object = fields::object(payload)?;
+        let object = fields::object(payload).map_err(Faults::of_content)?;
         let fields = Fields::new(&object, "");
         let mut faults = Faults::new();
         let f = &mut faults;

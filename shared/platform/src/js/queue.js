@@ -20,6 +20,10 @@ export function settle(batch, retries) {
   });
 }
 
+export function retry_all(batch) {
+  batch.retryAll();
+}
+
 // Our producers send text. A person with the dashboard, or another system, may send anything.
 function text(body) {
   if (typeof body === "string") return body;
@@ -27,6 +31,7 @@ function text(body) {
   try {
     return JSON.stringify(body) ?? String(body);
   } catch {
-    return String(body);
+    // Neither JSON nor, perhaps, willing to become a string: its kind has to do.
+    return Object.prototype.toString.call(body);
   }
 }
