@@ -149,7 +149,7 @@ fn an_archived_object_is_counted_when_its_turn_comes_and_once_only() {
     cloud.deliver(&batch);
     let key = cloud.world.archives.objects("telemetry/")[0].0.clone();
     let pointer = json!({"kind": "archived", "key": key}).to_string();
-    cloud.deliver(&[pointer.clone()]);
+    cloud.deliver(std::slice::from_ref(&pointer));
     assert_eq!(counted(&cloud), 5);
     cloud.world.db.fail(Some(Failure::BeforeCommit));
     assert_eq!(cloud.deliver(&[pointer]).retries.len(), 1);

@@ -36,7 +36,7 @@ fn nothing_is_answered_without_the_secret() {
         "/webhook/telemetry",
         "/webhook/device-offline",
     ] {
-        for secret in [None, Some(""), Some("wrong"), Some(&SECRET[1..])] {
+        for secret in [None, Some(""), Some("wrong"), SECRET.strip_prefix("the ")] {
             let answer = cloud.request(Method::Post, path, secret, b"{}".to_vec());
             assert_eq!(answer.status, 401, "{path} with {secret:?}");
             assert_eq!(answer.content_type, Some("application/problem+json"));

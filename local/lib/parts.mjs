@@ -1,0 +1,102 @@
+// The programs beside the workers: how they are built and called.
+
+import { join } from 'node:path';
+import { ROOT } from '../../tools/lib/paths.mjs';
+import { crateCounter, runLong } from '../../tools/lib/proc.mjs';
+import { startChild } from './child.mjs';
+import { httpClient } from './http.mjs';
+import { HOST } from './ports.mjs';
+import { Trouble } from './trouble.mjs';
+import { eventually } from './wait.mjs';
+
+const TARGET = join(ROOT, 'target');
+const program = (name) => join(TARGET, 'local', name);
+
+/** The fleet's program; `rs1-fleet run` is the fleet, `rs1-fleet device` a single device. */
+export const FLEET = program('rs1-fleet');
+
+/**
+ * Builds the broker and the fleet.
+ * @param {NodeJS.ProcessEnv} env
+ */
+export async function buildPrograms(env) {
+  const args = ['build', '--profile', 'local', '-p', 'rs1-broker', '-p', 'rs1-fleet'];
+  const result = await runLong('compiling the broker and the fleet', 'cargo', args, {
+    cwd: ROOT,
+    env: { ...env, CARGO_TARGET_DIR: TARGET },
+    ...crateCounter(),
+  });
+  if (!result.ok) throw new Trouble(`the broker and the fleet do not compile\n\n${result.tail}`, [`the whole output is in ${result.log}`]);
+}
+
+/**
+ * EMQX as this machine plays it: the production configuration, with the production host led to the local workers.
+ * @param {object} options
+ * @param {import('./ports.mjs').Ports} options.ports
+ * @param {Record<string, string>} options.secrets
+ * @param {(line: string) => void} options.onLine
+ */
+export function startBroker({ ports, secrets, onLine }) {
+  // A key:secret pair; only the first colon separates.
+  const [key, ...secret] = secrets.EMQX_API_KEY.split(':');
+  return startChild({
+    part: 'broker',
+    command: program('rs1-broker'),
+    args: [
+      ...['--config', join(ROOT, 'emqx', 'emqx.conf')],
+      ...['--mqtt', `${HOST}:${ports.mqtt}`],
+      ...['--api', `${HOST}:${ports.emqx}`],
+      ...['--api-key', key],
+      ...['--origin', `https://api.optic.works=http://${HOST}:${ports.http}`],
+      ...['--host', 'api.optic.works=api.localhost'],
+    ],
+    // Secrets go by the environment: a command line is everybody's to read.
+    env: { ...process.env, WEBHOOK_SECRET: secrets.WEBHOOK_SECRET, EMQX_API_SECRET: secret.join(':') },
+    readyLine: /^ready\b/,
+    onLine,
+  });
+}
+
+/**
+ * Waits until the broker has handed everything to the workers.
+ * @param {import('./ports.mjs').Ports} ports
+ * @param {number} [within] milliseconds
+ */
+export async function delivered(ports, within) {
+  const broker = httpClient({ port: ports.emqx });
+  const look = async () => {
+    const { json } = await broker('GET', '/local/actions', { host: HOST });
+    return Object.values(json.actions).every(({ queued }) => queued === 0);
+  };
+  try {
+    await eventually('the broker to deliver everything', look, { within });
+  } finally {
+    broker.close();
+  }
+}
+
+/** Where a device finds the cloud, as the fleet's options. @param {import('./ports.mjs').Ports} ports @param {string} state */
+export function cloudOptions(ports, state) {
+  return [
+    ...['--mqtt', `${HOST}:${ports.mqtt}`],
+    ...['--api', `http://${HOST}:${ports.http}`],
+    // Asked when a device is to be enrolled: a token lasts an hour, a fleet may run for days.
+    ...['--token-command', `"${process.execPath}" "${join(ROOT, 'local', 'token.mjs')}" --admin fleet@optic.works --state "${state}"`],
+  ];
+}
+
+/**
+ * @param {object} options
+ * @param {number} options.devices
+ * @param {import('./ports.mjs').Ports} options.ports
+ * @param {string} options.state the stack's directory
+ * @param {(line: string) => void} options.onLine
+ */
+export function startFleet({ devices, ports, state, onLine }) {
+  return startChild({
+    part: 'fleet',
+    command: FLEET,
+    args: ['run', '--devices', String(devices), ...cloudOptions(ports, state)],
+    onLine,
+  });
+}

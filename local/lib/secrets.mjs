@@ -1,0 +1,52 @@
+// The secrets of this machine, in `.local/dev.vars`: made once, never shared, never printed.
+
+import { randomBytes } from 'node:crypto';
+import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { dirname } from 'node:path';
+
+const text = () => randomBytes(32).toString('base64url');
+
+/** How each secret is made. Those of outside services (paging, chat) are the person's to add. */
+const GENERATED = {
+  WEBHOOK_SECRET: text,
+  SIGNING_KEY: text,
+  JWT_SECRET: text,
+  EMQX_API_KEY: () => `rs1-local:${text()}`,
+  // An AES-256 key: 32 bytes as 64 hex digits.
+  DEVICE_KEK: () => randomBytes(32).toString('hex'),
+};
+
+/** A full set that lives nowhere but in memory. @returns {Record<string, string>} */
+export function generateSecrets() {
+  return Object.fromEntries(Object.entries(GENERATED).map(([name, make]) => [name, make()]));
+}
+
+/**
+ * Reads the file and makes what is missing. Lines that people added or changed stay.
+ *
+ * @param {string} path
+ * @returns {{ secrets: Record<string, string>, made: string[] }}
+ */
+export function ensureSecrets(path) {
+  const before = existsSync(path) ? readFileSync(path, 'utf8') : '';
+  const secrets = parse(before);
+  const made = Object.keys(GENERATED).filter((name) => secrets[name] === undefined);
+  if (made.length === 0) return { secrets, made };
+  for (const name of made) secrets[name] = GENERATED[name]();
+  const head = before || '# Secrets of the local stack, made on this machine. Delete a line to have a new one made.\n';
+  const added = made.map((name) => `${name}=${secrets[name]}\n`).join('');
+  mkdirSync(dirname(path), { recursive: true });
+  // Written aside and renamed: a start that is interrupted leaves the old file or the new one.
+  writeFileSync(`${path}.new`, head.replace(/\n?$/, '\n') + added, { mode: 0o600 });
+  renameSync(`${path}.new`, path);
+  return { secrets, made };
+}
+
+function parse(file) {
+  const secrets = {};
+  for (const line of file.split(/\r?\n/)) {
+    const match = /^\s*([A-Z][A-Z0-9_]*)\s*=\s*(.*?)\s*$/.exec(line);
+    if (match) secrets[match[1]] = match[2].replace(/^(["'])(.*)\1$/, '$2');
+  }
+  return secrets;
+}

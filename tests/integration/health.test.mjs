@@ -1,0 +1,194 @@
+// What holds for every worker and every route: health, request ids, problem documents, one log line and one point a request.
+
+import assert from 'node:assert/strict';
+import { after, before, beforeEach, describe, test } from 'node:test';
+import { HEALTH } from '../../local/lib/workers.mjs';
+import { isProblem, isStatus } from './fixtures/expect.mjs';
+import { eventually, startHarness } from './support/harness.mjs';
+
+const WORKERS = Object.keys(HEALTH);
+const ULID = /^req-[0-9A-HJKMNP-TV-Z]{26}$/;
+
+describe('workers that are configured well', () => {
+  /** @type {Awaited<ReturnType<typeof startHarness>>} */
+  let cloud;
+  before(async () => {
+    cloud = await startHarness();
+  });
+  after(() => cloud?.stop());
+  beforeEach(() => {
+    cloud.faults.clear();
+    cloud.faults.forget();
+  });
+
+  const ask = (worker, method = 'GET', { path = HEALTH[worker].path, ...options } = {}) =>
+    cloud.api(method, path, { host: HEALTH[worker].host, ...options });
+  const logged = (requestId) => cloud.logs({ request_id: requestId });
+
+  for (const worker of WORKERS) {
+    test(`${worker} says that it is well, and its version`, async () => {
+      const answer = await ask(worker);
+      isStatus(answer, 200);
+      assert.equal(answer.headers['content-type'], 'application/json');
+      const { version, ...rest } = answer.json;
+      assert.match(version, /^\d+\.\d+\.\d+/);
+      assert.equal(rest.status, 'ok');
+      assert.deepEqual(rest.checks.database, { status: 'ok' });
+      for (const [name, check] of Object.entries(rest.checks)) assert.deepEqual(check, { status: 'ok' }, name);
+    });
+
+    test(`${worker} answers HEAD as GET, without the body`, async () => {
+      const [get, head] = [await ask(worker), await ask(worker, 'HEAD')];
+      isStatus(head, 200);
+      assert.equal(head.bytes.length, 0);
+      assert.equal(head.headers['content-type'], get.headers['content-type']);
+    });
+
+    test(`${worker} says that its database is down, and not why`, async () => {
+      cloud.faults.inject({ binding: 'DB', worker, message: 'internal text' });
+      const answer = await ask(worker, 'GET', { headers: { 'x-request-id': `down-${worker}` } });
+      isStatus(answer, 503);
+      assert.equal(answer.json.status, 'fail');
+      assert.deepEqual(answer.json.checks.database, { status: 'fail', detail: 'does not answer' });
+      const [line] = await eventually('the log line', () => logged(`down-${worker}`).length > 0 && logged(`down-${worker}`));
+      assert.equal(line.level, 'error');
+      assert.match(line.log, /internal text/, 'we are told why');
+      isStatus(await ask(worker), 200);
+    });
+
+    test(`${worker} has nothing on other paths`, async () => {
+      const root = HEALTH[worker].path.replace(/health$/, '');
+      for (const path of [`${root}nothing`, `${root}health/`, `${root}healthy`, `${root}HEALTH`, `${root}health%2f`]) {
+        isProblem(await ask(worker, 'GET', { path }), 404, []);
+      }
+      isProblem(await ask(worker, 'POST', { path: `${root}nothing`, body: { a: 'body' } }), 404, []);
+    });
+
+    test(`${worker} names the methods that its health takes`, async () => {
+      for (const method of ['POST', 'PUT', 'DELETE', 'OPTIONS', 'PATCH']) {
+        const answer = await ask(worker, method);
+        isProblem(answer, 405, []);
+        assert.equal(answer.headers.allow, 'GET, HEAD', method);
+      }
+      isProblem(await ask(worker, 'POST', { body: { a: 'body' } }), 405, []);
+    });
+
+    test(`${worker} keeps a request id that is well-formed and replaces any other`, async () => {
+      for (const good of ['a', 'req-7', 'A.b_c:d-9', 'x'.repeat(128)]) {
+        assert.equal((await ask(worker, 'GET', { headers: { 'x-request-id': good } })).headers['x-request-id'], good);
+      }
+      for (const bad of ['', ' ', 'two words', 'x'.repeat(129), 'a,b', '<script>', '"quoted"', 'é']) {
+        const answer = await ask(worker, 'GET', { headers: { 'x-request-id': bad } });
+        assert.match(answer.headers['x-request-id'], ULID, `instead of ${bad}`);
+      }
+      const [one, two] = [await ask(worker), await ask(worker)];
+      assert.match(one.headers['x-request-id'], ULID);
+      assert.notEqual(one.headers['x-request-id'], two.headers['x-request-id']);
+    });
+  }
+
+  test('every route names its methods', async () => {
+    for (const [path, allow] of [
+      ['/api/admin/enroll', 'POST'],
+      ['/api/admin/enroll/bulk', 'POST'],
+      ['/api/admin/devices', 'GET, HEAD'],
+      ['/api/admin/devices/x', 'GET, HEAD'],
+      ['/api/admin/devices/x/telemetry', 'GET, HEAD'],
+      ['/api/admin/security-log', 'GET, HEAD'],
+      ['/webhook/mqtt-auth', 'POST'],
+      ['/webhook/mqtt-acl', 'POST'],
+      ['/webhook/device-state', 'POST'],
+      ['/webhook/device-offline', 'POST'],
+      ['/webhook/telemetry', 'POST'],
+    ]) {
+      const answer = await cloud.api('DELETE', path);
+      isProblem(answer, 405, []);
+      assert.equal(answer.headers.allow, allow, path);
+    }
+  });
+
+  test('every answer is not to be cached nor guessed at', async () => {
+    const answers = [await ask('ota'), await ask('health', 'GET', { path: '/x' }), await cloud.api('GET', '/api/admin/devices')];
+    for (const { headers, status } of answers) {
+      assert.equal(headers['cache-control'], 'no-store', String(status));
+      assert.equal(headers['x-content-type-options'], 'nosniff', String(status));
+    }
+  });
+
+  test('every request leaves one log line and one analytics point', async () => {
+    const token = await cloud.adminToken();
+    const secret = { 'x-webhook-secret': cloud.secrets.WEBHOOK_SECRET };
+    const cases = [
+      { worker: 'device-api', method: 'GET', path: '/api/health', route: '/api/health', status: 200, level: 'info' },
+      { worker: 'device-api', method: 'GET', path: '/api/who/knows?q=1', route: 'unknown', status: 404, level: 'warn' },
+      { worker: 'device-api', method: 'GET', path: '/api/admin/devices?limit=1', route: '/api/admin/devices', status: 200, level: 'info', token },
+      { worker: 'device-api', method: 'GET', path: '/api/admin/devices/x', route: '/api/admin/devices/{id}', status: 404, level: 'warn', token },
+      { worker: 'device-api', method: 'GET', path: '/api/admin/devices', route: '/api/admin/devices', status: 401, level: 'warn' },
+      { worker: 'telemetry', method: 'HEAD', path: '/webhook/health', route: '/webhook/health', status: 200, level: 'info' },
+      { worker: 'telemetry', method: 'POST', path: '/webhook/mqtt-acl', route: '/webhook/mqtt-acl', status: 400, level: 'warn', headers: secret, body: '[' },
+      { worker: 'telemetry', method: 'POST', path: '/webhook/telemetry', route: '/webhook/telemetry', status: 401, level: 'warn', body: {} },
+      { worker: 'ota', method: 'DELETE', path: '/health', route: '/health', status: 405, level: 'warn' },
+      { worker: 'health', method: 'GET', path: '/health', route: '/health', status: 200, level: 'info' },
+    ];
+    // Points of the requests before this test may still be on their way; those are done with when this one is there.
+    await ask('ota', 'PATCH');
+    const border = () => cloud.faults.points.findLastIndex(({ blobs }) => blobs[1] === 'PATCH') + 1;
+    await eventually('the point of the last request before', border);
+    const points = () => cloud.faults.points.slice(border());
+    for (const [n, { worker, method, path, status, token: bearer, headers, body }] of cases.entries()) {
+      const answer = await ask(worker, method, { path, token: bearer, body, headers: { ...headers, 'x-request-id': `case-${n}` } });
+      isStatus(answer, status);
+    }
+    await eventually('a point for each', () => points().length >= cases.length, { seen: points });
+    assert.equal(points().length, cases.length, 'and no more');
+    for (const [n, { worker, method, route, status, level }] of cases.entries()) {
+      const [line, ...others] = logged(`case-${n}`);
+      assert.deepEqual(others, [], 'one line');
+      const { ts, duration_ms: duration, log, ...rest } = line;
+      assert.deepEqual(rest, { level, worker, request_id: `case-${n}`, method, route, status });
+      assert.ok(Math.abs(Date.parse(ts) - Date.now()) < 60_000, `${ts} is no time of now`);
+      assert.ok(duration >= 0 && Number.isInteger(duration), String(duration));
+      assert.ok(log === undefined || typeof log === 'string');
+
+      const point = points()[n];
+      assert.deepEqual(point.problems, [], 'the platform would drop it');
+      assert.deepEqual(point.indexes, [worker]);
+      assert.deepEqual(point.blobs, [route, method, `${Math.floor(status / 100)}xx`, 'LCL', 'local']);
+      assert.deepEqual(point.doubles, [status, duration]);
+    }
+  });
+});
+
+test('bad settings are all named, and their values nowhere', async (t) => {
+  const values = { WEBHOOK_SECRET: 'too-short-a-secret', DEVICE_KEK: 'no-hex-at-all', OPERATOR_JWKS_URL: 'ftp://keys.example' };
+  const cloud = await startHarness({
+    secrets: { WEBHOOK_SECRET: values.WEBHOOK_SECRET, DEVICE_KEK: values.DEVICE_KEK },
+    vars: { 'device-api': { OPERATOR_ISSUER: '', OPERATOR_AUDIENCE: '', OPERATOR_JWKS_URL: values.OPERATOR_JWKS_URL } },
+    only: ['device-api', 'telemetry'],
+  });
+  t.after(() => cloud.stop());
+  for (const [path, names] of [
+    ['/webhook/health', ['WEBHOOK_SECRET', 'DEVICE_KEK']],
+    ['/api/health', ['OPERATOR_ISSUER', 'OPERATOR_AUDIENCE', 'OPERATOR_JWKS_URL', 'DEVICE_KEK']],
+  ]) {
+    const answer = await cloud.api('GET', path);
+    isStatus(answer, 503);
+    const { status, detail } = answer.json.checks.config;
+    assert.equal(status, 'fail', path);
+    assert.deepEqual(detail.match(/[A-Z]+(_[A-Z]+)+/g).sort(), names.sort(), path);
+    assert.deepEqual(answer.json.checks.database, { status: 'ok' }, 'the other checks are made all the same');
+  }
+  // Nothing works on half a configuration, and strangers are not told which half.
+  const calls = [
+    await cloud.api('GET', '/api/admin/devices', { token: await cloud.adminToken() }),
+    await cloud.emqx.authn({ clientid: 'x', username: 'x' }, { secret: values.WEBHOOK_SECRET }),
+  ];
+  for (const answer of calls) {
+    isProblem(answer, 503, []);
+    assert.doesNotMatch(answer.text, /[A-Z]+_[A-Z]+/);
+  }
+  await eventually('their log lines', () => cloud.logs({ status: 503 }).length >= 4);
+  const all = cloud.lines.join('\n');
+  assert.match(all, /WEBHOOK_SECRET/, 'we are told');
+  for (const [name, value] of Object.entries(values)) assert.ok(!all.includes(value), `the value of ${name} was logged`);
+});

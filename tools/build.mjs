@@ -1,0 +1,169 @@
+// Builds the workers into dist/<worker>/: `npm run build`, or `npm run build -- telemetry ota`.
+//
+// cargo decides what is stale, because only cargo knows everything that goes into a crate. Its wasm is then compared
+// with the one that the present bundle was made of; worker-build (wasm-bindgen, wasm-opt, esbuild) runs if they differ.
+//
+// We call cargo ourselves, and not worker-build, for the sake of link-time optimization: cargo leaves it out, without a
+// word, for a crate that is also an `rlib`, as the workers are so that native tests can run their routes. `cargo rustc
+// --crate-type cdylib` has it done (12 % of the compressed size). worker-build then finds a `cargo` whose `build` has
+// nothing left to do.
+
+import { createHash } from 'node:crypto';
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { delimiter, join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { gzipSync } from 'node:zlib';
+import { withLock } from './lib/lock.mjs';
+import { NODE_MODULES, ROOT, WASM_TARGET_DIR, WORKERS, bundleDir } from './lib/paths.mjs';
+import { crateCounter, inParallel, runLong } from './lib/proc.mjs';
+import { SetupError, duration, say } from './lib/say.mjs';
+import { lockedVersion } from './lib/versions.mjs';
+import { setUp } from './toolchain.mjs';
+
+const TARGET = 'wasm32-unknown-unknown';
+/** What one worker may weigh, compressed; 3 MB is the platform's limit, and a start-up is quicker far below it. */
+export const BUDGET_BYTES = 250_000;
+/** The two files of a bundle that are uploaded. */
+const BUNDLE_FILES = ['index.js', 'index_bg.wasm'];
+const STAMPS = join(ROOT, 'dist', '.stamps');
+/** To be raised when this script changes what it makes of the same wasm. */
+const RECIPE = 2;
+
+/**
+ * Brings the bundles of `workers` up to date.
+ * @param {string[]} [workers]
+ * @param {import('./toolchain.mjs').Toolchain} [toolchain]
+ * @returns {Promise<{ worker: string, rebuilt: boolean }[]>}
+ * @throws {SetupError} with the compiler's output
+ */
+export async function buildWorkers(workers = WORKERS, toolchain) {
+  const unknown = workers.filter((worker) => !WORKERS.includes(worker));
+  if (unknown.length > 0) throw new SetupError(`there is no worker ${unknown.join(', ')}; there are ${WORKERS.join(', ')}`);
+  const tools = toolchain ?? (await setUp('wasm'));
+  const clone = createHash('sha256').update(ROOT).digest('hex').slice(0, 8);
+  return withLock(`build-${clone}`, async () => {
+    // One after the other: cargo locks the target directory anyway.
+    for (const worker of workers) await compile(worker, tools);
+    const env = bundlingEnv(tools.wasmEnv);
+    return inParallel(workers, async (worker) => ({ worker, rebuilt: await bundle(worker, tools.workerBuildBin, env) }));
+  });
+}
+
+async function compile(worker, tools) {
+  const args = ['rustc', '-p', `rs1-worker-${worker}`, '--lib', '--crate-type', 'cdylib', '--release', '--target', TARGET];
+  const result = await runLong(`compiling ${worker}`, 'cargo', args, {
+    cwd: ROOT,
+    env: tools.wasmEnv,
+    tailLines: 400,
+    ...crateCounter(),
+  });
+  if (!result.ok) {
+    const output = result.tail.replace(/^\s*(Compiling|Blocking|Locking|Updating|Downloaded|Downloading) .*\n/gm, '');
+    throw new SetupError(`the worker ${worker} does not compile`, { output });
+  }
+}
+
+/**
+ * For worker-build: first on PATH is a `cargo` that has nothing to build, and otherwise is the real one. So the bundle is
+ * made of exactly the wasm that was compared, even if someone saves a source file just now.
+ */
+function bundlingEnv(env) {
+  const directory = join(WASM_TARGET_DIR, 'already-built');
+  mkdirSync(directory, { recursive: true });
+  const script = `#!/bin/sh
+# Stands in for cargo while worker-build runs; see tools/build.mjs.
+[ "$1" = build ] && exit 0
+PATH="\${PATH#*${delimiter}}"
+exec cargo "$@"
+`;
+  writeFileSync(join(directory, 'cargo'), script, { mode: 0o755 });
+  return { ...env, PATH: `${directory}${delimiter}${env.PATH}`, CARGO: undefined, RUST_BACKTRACE: '0' };
+}
+
+/** Makes the bundle unless the present one was made of the same wasm by the same tools. Resolves to whether it did. */
+async function bundle(worker, workerBuildBin, env) {
+  const stamp = join(STAMPS, `${worker}.json`);
+  const made = inputsOf(worker);
+  if (existsSync(stamp)) {
+    const previous = JSON.parse(readFileSync(stamp, 'utf8'));
+    if (previous.made === made && previous.bundle === bundleHash(worker)) return false;
+    rmSync(stamp);
+  }
+  const crate = join(ROOT, 'workers', worker);
+  const result = await runLong(`bundling ${worker}`, workerBuildBin, ['--release', '--out-dir', bundleDir(worker), crate], { cwd: crate, env });
+  if (!result.ok) {
+    throw new SetupError(`worker-build failed for ${worker}`, { output: result.tail, advice: [`the whole output is in ${result.log}`] });
+  }
+  mkdirSync(STAMPS, { recursive: true });
+  writeFileSync(stamp, JSON.stringify({ made, bundle: bundleHash(worker) }));
+  return true;
+}
+
+/** Everything that a bundle is made of: the wasm, the tools' versions, and what its Cargo.toml tells worker-build. */
+function inputsOf(worker) {
+  const wasm = join(WASM_TARGET_DIR, TARGET, 'release', `rs1_worker_${worker.replaceAll('-', '_')}.wasm`);
+  const npmVersion = (name) => JSON.parse(readFileSync(join(NODE_MODULES, name, 'package.json'), 'utf8')).version;
+  return createHash('sha256')
+    .update(readFileSync(wasm))
+    .update(readFileSync(join(ROOT, 'workers', worker, 'Cargo.toml')))
+    .update(JSON.stringify([RECIPE, lockedVersion('worker'), lockedVersion('wasm-bindgen'), npmVersion('binaryen'), npmVersion('esbuild')]))
+    .digest('hex');
+}
+
+/** Null where a file is missing: someone deleted or half-copied dist/. */
+function bundleHash(worker) {
+  const hash = createHash('sha256');
+  for (const file of BUNDLE_FILES) {
+    const path = join(bundleDir(worker), file);
+    if (!existsSync(path)) return null;
+    hash.update(readFileSync(path));
+  }
+  return hash.digest('hex');
+}
+
+/**
+ * What the bundles weigh.
+ * @param {string[]} [workers]
+ */
+export function measureBundles(workers = WORKERS) {
+  return workers.map((worker) => {
+    const files = BUNDLE_FILES.map((file) => readFileSync(join(bundleDir(worker), file)));
+    const sum = (sizes) => sizes.reduce((total, size) => total + size, 0);
+    const gzip = sum(files.map((bytes) => gzipSync(bytes, { level: 9 }).length));
+    return { worker, js: files[0].length, wasm: files[1].length, gzip, ok: gzip <= BUDGET_BYTES };
+  });
+}
+
+/** @param {ReturnType<typeof measureBundles>} sizes */
+export function sizeTable(sizes) {
+  const kilo = (bytes) => `${(bytes / 1000).toFixed(1)} KB`.padStart(10);
+  return [
+    `  ${'worker'.padEnd(12)}${'js'.padStart(10)}${'wasm'.padStart(10)}${'gzip'.padStart(10)}   of ${BUDGET_BYTES / 1000} KB`,
+    ...sizes.map(
+      ({ worker, js, wasm, gzip, ok }) =>
+        `  ${worker.padEnd(12)}${kilo(js)}${kilo(wasm)}${kilo(gzip)}   ${Math.round((gzip / BUDGET_BYTES) * 100)} %${ok ? '' : '   OVER BUDGET'}`,
+    ),
+  ].join('\n');
+}
+
+async function main() {
+  const workers = process.argv.length > 2 ? process.argv.slice(2) : WORKERS;
+  const started = Date.now();
+  const built = await buildWorkers(workers);
+  const rebuilt = built.filter((each) => each.rebuilt).map((each) => each.worker);
+  console.log(`workers: ${rebuilt.length ? `built ${rebuilt.join(', ')}` : 'nothing had changed'} (${duration(Date.now() - started)})`);
+  const sizes = measureBundles(workers);
+  console.log(sizeTable(sizes));
+  if (!sizes.every(({ ok }) => ok)) {
+    throw new SetupError(`over the budget of ${BUDGET_BYTES / 1000} KB: ${sizes.filter(({ ok }) => !ok).map(({ worker }) => worker).join(', ')}`, {
+      advice: ['see what is in it: `cargo tree -e normal -p rs1-worker-NAME --target wasm32-unknown-unknown`'],
+    });
+  }
+}
+
+if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {
+  main().catch((error) => {
+    say(error instanceof SetupError ? error.report() : error.stack);
+    process.exit(1);
+  });
+}
