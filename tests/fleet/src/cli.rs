@@ -56,8 +56,8 @@ pub struct Api {
     #[arg(long, value_name = "NAME", default_value = "api.localhost")]
     pub host: String,
 
-    /// An operator's token, for enrolling
-    #[arg(long, env = "RS1_TOKEN", hide_env_values = true)]
+    /// An operator's token, for enrolling [default: `RS1_TOKEN` of the environment]
+    #[arg(long)]
     pub token: Option<String>,
 
     /// A file that holds the token
@@ -94,8 +94,11 @@ impl Api {
             let output = shell.output().await.context("--token-command")?;
             ensure!(output.status.success(), "--token-command: {}", output.status);
             String::from_utf8(output.stdout).context("--token-command: what it prints is not text")?
+        } else if let Ok(token) = std::env::var("RS1_TOKEN") {
+            // Read here and not as the option's default: it must not clash with the other options.
+            token
         } else {
-            bail!("enrolling needs an operator's token: --token, --token-file or --token-command");
+            bail!("enrolling needs an operator's token: --token, --token-file, --token-command or RS1_TOKEN");
         };
         let token = text.trim();
         ensure!(

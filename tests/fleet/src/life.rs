@@ -525,3 +525,6 @@ async fn until(when: Option<Instant>) {
 pub fn after(instant: Instant, length: Duration) -> Instant {
     instant.checked_add(length).or_else(|| instant.checked_add(Duration::from_hours(24))).unwrap_or(instant)
 }
+
+#[cfg(test)]
+mod tests;
