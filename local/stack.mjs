@@ -6,7 +6,7 @@ import { join, resolve } from 'node:path';
 import { DEFAULT_PORTS, HOST, freePorts, requireFree } from './lib/ports.mjs';
 import { port, readOptions, wholeNumber } from './lib/options.mjs';
 import { printer } from './lib/print.mjs';
-import { STATE, endLeftovers, readStackFile } from './lib/stack-file.mjs';
+import { STATE, endLeftovers, isAnswering, readStackFile } from './lib/stack-file.mjs';
 import { build, startStack } from './lib/stack.mjs';
 import { Trouble, command, report } from './lib/trouble.mjs';
 import { eventually } from './lib/wait.mjs';
@@ -62,7 +62,7 @@ async function stay(values) {
   const directory = values.state ? resolve(values.state) : STATE;
   const print = printer({ lines: values.quiet ? 'serious' : 'all' });
   const other = readStackFile(directory);
-  if (other) {
+  if (other && (await isAnswering(other))) {
     throw new Trouble(`a stack is already running on http://${HOST}:${other.ports.http} (process ${other.pid})`, [
       'stop it with Ctrl-C in its terminal',
       'or run a second one beside it: npm start -- --state .local/second --port 9787 --mqtt-port 2883 --emqx-port 28083',
@@ -76,10 +76,10 @@ async function stay(values) {
   }
   // Before the build as well as after it: nobody should wait minutes to hear of a port.
   await requireFree(ports);
-  const interrupted = interruption();
   print.write(print.paint('bold', 'RS-1 Cloud on this machine'));
   await build(print);
   if (values.fresh) forget(directory, print);
+  const interrupted = interruption();
 
   const starting = startStack({ ports, directory, fleet, print });
   // Ctrl-C while it starts: let the step in hand finish, so that whatever it started is known and can be stopped.
@@ -130,7 +130,7 @@ function portsOf(values) {
 
 /** Only what the stack itself put there: someone may have pointed --state at a directory with other things in it. */
 function forget(directory, print) {
-  for (const name of ['v3', 'idp', 'dev.vars', 'stack.json', 'fleet']) rmSync(join(directory, name), { recursive: true, force: true });
+  for (const name of ['v3', 'idp', 'dev.vars', 'stack.json', 'workerd']) rmSync(join(directory, name), { recursive: true, force: true });
   print.step('fresh', 'the state of earlier runs is forgotten');
 }
 

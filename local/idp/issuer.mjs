@@ -73,7 +73,8 @@ export class Issuer {
    */
   async sign(claims, header = {}) {
     const jwk = this.#keys.at(-1);
-    return new SignJWT(claims).setProtectedHeader({ alg: jwk.alg, kid: jwk.kid, typ: 'JWT', ...header }).sign(await importJWK(jwk, jwk.alg));
+    const token = new SignJWT(claims).setProtectedHeader({ alg: jwk.alg, kid: jwk.kid, typ: 'JWT', ...header });
+    return token.sign(await importJWK(jwk, jwk.alg));
   }
 
   #save() {

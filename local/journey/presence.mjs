@@ -20,8 +20,12 @@ export const PRESENCE = {
     {
       name: 'gone without a word, it is offline by its last will',
       async run(traveller) {
+        const { stack } = traveller;
+        const [wills, ends] = [reports(stack, 'device-state'), reports(stack, 'device-offline')];
         traveller.client.vanish();
         await becomes(traveller, 'offline', { online: false });
+        await eventually('the will', () => reports(stack, 'device-state') > wills);
+        await eventually('the disconnect event', () => reports(stack, 'device-offline') > ends);
       },
     },
     {
@@ -35,9 +39,9 @@ export const PRESENCE = {
       name: 'connected twice, the old session ends and the device stays online',
       async run(traveller) {
         const { stack } = traveller;
-        const before = offlineReports(stack);
+        const before = reports(stack, 'device-offline');
         const client = await online(traveller, '1.2.2');
-        await eventually('the broker to report the end of the old session', () => offlineReports(stack) > before);
+        await eventually('the broker to report the end of the old session', () => reports(stack, 'device-offline') > before);
         // The old session's will, its end and the new state are under way side by side: what counts is where they end.
         await delivered(stack.ports);
         const { online: isOnline, firmware_version } = await device(traveller);
@@ -92,5 +96,5 @@ function becomes(traveller, what, expected) {
   return eventually(`the device to be ${what}`, look, { seen: () => seen }).then(() => {});
 }
 
-/** How many reports of a client's end the workers have answered. */
-const offlineReports = (stack) => stack.lines.filter((line) => line.includes('device-offline')).length;
+/** How many reports of a kind the workers have answered. */
+const reports = (stack, kind) => stack.lines.filter((line) => line.includes(`/webhook/${kind}`)).length;

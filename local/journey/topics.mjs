@@ -6,7 +6,10 @@ import { status } from './expect.mjs';
 import { codeName, connect } from './mqtt.mjs';
 
 /** Topics of the wire contract. */
-const TO_CLOUD = ['state', 'telemetry', 'telemetry/diagnostics', 'diag/response', 'ota/status', 'config/status', 'provision', 'targets/stream'];
+const TO_CLOUD = [
+  ...['state', 'telemetry', 'telemetry/diagnostics', 'diag/response'],
+  ...['ota/status', 'config/status', 'provision', 'targets/stream'],
+];
 const FROM_CLOUD = ['ota/trigger', 'config/update', 'diag/request', 'provision/response', 'command/factory-reset'];
 const SUBACK_REFUSED = { 4: 0x80, 5: 0x87 };
 
@@ -41,7 +44,8 @@ export const TOPICS = {
       run: (traveller) =>
         connected(traveller, version, async (client, id) => {
           const other = makeDevice().id;
-          const filters = [`opticworks/${other}/ota/trigger`, 'opticworks/+/state', `opticworks/${id}/#`, '#', '$SYS/#', `$share/g/opticworks/${other}/state`];
+          const others = `opticworks/${other}/ota/trigger`;
+          const filters = [others, `$share/g/${others}`, 'opticworks/+/state', `opticworks/${id}/#`, '#', '$SYS/#'];
           for (const filter of filters) granted(`SUBACK for ${filter}`, await client.subscribe(filter), [SUBACK_REFUSED[version]]);
           return `SUBACK ${codeName(SUBACK_REFUSED[version])}`;
         }),

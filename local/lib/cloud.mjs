@@ -1,9 +1,10 @@
 // Cloudflare on this machine: the workers' bundles in Miniflare, with what they bind.
 
-import { existsSync } from 'node:fs';
+import { existsSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Log, LogLevel, Miniflare, Response } from 'miniflare';
+import workerd from 'workerd';
 import { eachLine } from './lines.mjs';
 import { applyMigrations } from './migrations.mjs';
 import { outbound } from './outbound.mjs';
@@ -152,6 +153,36 @@ function keepSignalHandlers() {
       }
     }
   };
+}
+
+/**
+ * Has the Workers runtime started by a little script of ours, for two reasons. A terminal sends Ctrl-C to every process of
+ * its foreground group, the runtime included, which would be gone before the devices and the broker have said their last to
+ * it: here it ignores that signal. And what it logs must be read even while we are not reading: see drain.mjs.
+ * @param {string} directory where the script is put
+ */
+export function shieldRuntime(directory) {
+  const { MINIFLARE_WORKERD_PATH: runtime = workerd.default } = process.env;
+  const script = join(directory, 'workerd');
+  if (runtime === script) return;
+  const quoted = (path) => `'${path.replaceAll("'", `'\\''`)}'`;
+  const drain = fileURLToPath(new URL('drain.mjs', import.meta.url));
+  const lines = [
+    '#!/bin/sh',
+    // What is ignored stays ignored across `exec`.
+    "trap '' INT",
+    // `workerd --version` and the like: nothing to drain.
+    `[ "$1" = serve ] || exec ${quoted(runtime)} "$@"`,
+    `pipe=${quoted(join(directory, 'workerd'))}.$$`,
+    'mkfifo "$pipe"',
+    // Descriptor 3 is how workerd tells Miniflare its ports; its end must be workerd's alone.
+    `${quoted(process.execPath)} ${quoted(drain)} < "$pipe" 3>&- &`,
+    'exec > "$pipe" 2>&1',
+    'rm "$pipe"',
+    `exec ${quoted(runtime)} "$@"`,
+  ];
+  writeFileSync(script, `${lines.join('\n')}\n`, { mode: 0o755 });
+  process.env.MINIFLARE_WORKERD_PATH = script;
 }
 
 /** Miniflare's own voice: only what went wrong. */

@@ -16,44 +16,59 @@ import { Agent, request } from 'node:http';
  * @param {object} options
  * @param {number} options.port
  * @param {number} [options.timeout] milliseconds without a byte
+ * @param {Record<string, string>} [options.headers] sent with every request
  * @returns {((method: string, path: string, options?: { host?: string, token?: string, body?: unknown,
  *   headers?: Record<string, string> }) => Promise<Answer>) & { close: () => void }}
  */
-export function httpClient({ port, timeout = 30_000 }) {
+export function httpClient({ port, timeout = 30_000, headers: always = {} }) {
   const agent = new Agent({ keepAlive: true, maxSockets: 64 });
 
   /** An object is sent as JSON; text and bytes go as they are. */
-  const call = (method, path, { host = 'api.localhost', token, body, headers = {} } = {}) =>
-    new Promise((done, fail) => {
-      const bytes = encode(body);
-      const isJson = body !== undefined && bytes !== undefined && typeof body !== 'string' && !ArrayBuffer.isView(body);
-      const outgoing = request({
-        agent,
-        host: '127.0.0.1',
-        port,
-        method,
-        path,
-        timeout,
-        headers: {
-          host,
-          ...(isJson ? { 'content-type': 'application/json' } : {}),
-          ...(bytes === undefined ? {} : { 'content-length': String(bytes.length) }),
-          ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),
-          ...headers,
-        },
+  const call = (method, path, { host = 'api.localhost', token, body, headers = {} } = {}) => {
+    const bytes = encode(body);
+    const isJson = bytes !== undefined && typeof body !== 'string' && !ArrayBuffer.isView(body);
+    const options = {
+      ...{ host: '127.0.0.1', port, method, path, timeout },
+      headers: {
+        host,
+        ...always,
+        ...(isJson ? { 'content-type': 'application/json' } : {}),
+        ...(bytes === undefined ? {} : { 'content-length': String(bytes.length) }),
+        ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),
+        ...headers,
+      },
+    };
+    return send({ ...options, agent }, bytes)
+      .catch((error) => {
+        // The server had closed the connection that we kept: workerd does so after a request whose body nobody read.
+        if (error.isStale) return send({ ...options, agent: false }, bytes);
+        throw error;
+      })
+      .catch((error) => {
+        throw new Error(`${method} http://${host}:${port}${path}: ${error.message}`, { cause: error });
       });
-      outgoing.on('error', (error) => fail(new Error(`${method} http://${host}:${port}${path}: ${error.message}`, { cause: error })));
-      outgoing.on('timeout', () => outgoing.destroy(new Error(`no answer for ${timeout / 1000} s`)));
-      outgoing.on('response', (response) => {
-        const parts = [];
-        response.on('data', (part) => parts.push(part));
-        response.on('error', fail);
-        response.on('end', () => done(answer(response, Buffer.concat(parts))));
-      });
-      outgoing.end(bytes);
-    });
+  };
 
   return Object.assign(call, { close: () => agent.destroy() });
+}
+
+/** @returns {Promise<Answer>} */
+function send(options, bytes) {
+  return new Promise((done, fail) => {
+    const outgoing = request(options);
+    outgoing.on('error', (error) => {
+      error.isStale = error.code === 'ECONNRESET' && outgoing.reusedSocket;
+      fail(error);
+    });
+    outgoing.on('timeout', () => outgoing.destroy(new Error(`no answer for ${options.timeout / 1000} s`)));
+    outgoing.on('response', (response) => {
+      const parts = [];
+      response.on('data', (part) => parts.push(part));
+      response.on('error', fail);
+      response.on('end', () => done(answer(response, Buffer.concat(parts))));
+    });
+    outgoing.end(bytes);
+  });
 }
 
 function encode(body) {

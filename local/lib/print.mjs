@@ -21,7 +21,10 @@ export function printer({ to = process.stdout, lines = 'all' } = {}) {
     paint,
     write,
     /** A step of the start that is done. */
-    step: (part, text, ms) => write(`  ${paint('cyan', part.padEnd(WIDTH))}${text}${ms === undefined ? '' : paint('dim', `  ${duration(ms)}`)}`),
+    step(part, text, ms) {
+      const time = ms === undefined ? '' : paint('dim', `  ${duration(ms)}`);
+      write(`  ${paint('cyan', part.padEnd(WIDTH))}${text}${time}`);
+    },
 
     /** Runs a step and tells what it did and how long it took; `work` returns the text. */
     async during(part, work) {

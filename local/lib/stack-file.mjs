@@ -81,6 +81,19 @@ export function removeStackFile(directory) {
   rmSync(path(directory), { force: true });
 }
 
+/** Whether it is a stack that runs, and not another program that was given its launcher's process id. @param {StackFile} stack */
+export async function isAnswering(stack) {
+  const client = httpClient({ port: stack.ports.control, timeout: 2_000 });
+  try {
+    const { json } = await client('GET', '/', { host: '127.0.0.1' });
+    return Array.isArray(json?.workers);
+  } catch {
+    return false;
+  } finally {
+    client.close();
+  }
+}
+
 function isRunning(pid) {
   try {
     process.kill(pid, 0);

@@ -7,7 +7,7 @@ import { ROOT } from '../../tools/lib/paths.mjs';
 import { duration } from '../../tools/lib/say.mjs';
 import { setUp } from '../../tools/toolchain.mjs';
 import { startIdentityProvider } from '../idp/provider.mjs';
-import { startCloud } from './cloud.mjs';
+import { shieldRuntime, startCloud } from './cloud.mjs';
 import { startControl } from './control.mjs';
 import { httpClient } from './http.mjs';
 import { readLine, readProgramLine } from './part-lines.mjs';
@@ -21,7 +21,10 @@ import { HEALTH, readWorkers } from './workers.mjs';
 
 const LINES_KEPT = 1000;
 
-/** Builds what changed; a newcomer's first time takes minutes and says so. @param {ReturnType<typeof import('./print.mjs').printer>} print */
+/**
+ * Builds what changed. A newcomer's first time takes minutes, and says so.
+ * @param {ReturnType<typeof import('./print.mjs').printer>} print
+ */
 export async function build(print) {
   await print.during('build', async () => {
     const toolchain = await setUp('wasm');
@@ -82,6 +85,7 @@ export async function startStack({ ports, directory, fleet, print }) {
 
     const { cloud } = await print.during('workers', async () => {
       const workers = readWorkers();
+      shieldRuntime(directory);
       const started = await startCloud({
         workers,
         secrets,
