@@ -14,7 +14,7 @@ import { delimiter, join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { gzipSync } from 'node:zlib';
 import { withLock } from './lib/lock.mjs';
-import { NODE_MODULES, ROOT, WASM_TARGET_DIR, WORKERS, bundleDir } from './lib/paths.mjs';
+import { CLONE, NODE_MODULES, ROOT, WASM_TARGET_DIR, WORKERS, bundleDir } from './lib/paths.mjs';
 import { crateCounter, inParallel, runLong } from './lib/proc.mjs';
 import { SetupError, duration, say } from './lib/say.mjs';
 import { lockedVersion } from './lib/versions.mjs';
@@ -26,8 +26,10 @@ export const BUDGET_BYTES = 250_000;
 /** The two files of a bundle that are uploaded. */
 const BUNDLE_FILES = ['index.js', 'index_bg.wasm'];
 const STAMPS = join(ROOT, 'dist', '.stamps');
+/** The module that the runtime loads, where the platform crate brings one of its own instead of worker-build's. */
+const SHIM = join(ROOT, 'shared', 'platform', 'shim.js');
 /** To be raised when this script changes what it makes of the same wasm. */
-const RECIPE = 2;
+const RECIPE = 3;
 
 /**
  * Brings the bundles of `workers` up to date.
@@ -40,8 +42,7 @@ export async function buildWorkers(workers = WORKERS, toolchain) {
   const unknown = workers.filter((worker) => !WORKERS.includes(worker));
   if (unknown.length > 0) throw new SetupError(`there is no worker ${unknown.join(', ')}; there are ${WORKERS.join(', ')}`);
   const tools = toolchain ?? (await setUp('wasm'));
-  const clone = createHash('sha256').update(ROOT).digest('hex').slice(0, 8);
-  return withLock(`build-${clone}`, async () => {
+  return withLock(`build-${CLONE}`, async () => {
     // One after the other: cargo locks the target directory anyway.
     for (const worker of workers) await compile(worker, tools);
     const env = bundlingEnv(tools.wasmEnv);
@@ -64,20 +65,30 @@ async function compile(worker, tools) {
 }
 
 /**
- * For worker-build: first on PATH is a `cargo` that has nothing to build, and otherwise is the real one. So the bundle is
- * made of exactly the wasm that was compared, even if someone saves a source file just now.
+ * The environment of worker-build, with two programs in it that are not what it thinks:
+ *
+ * - `cargo`, first on PATH, has nothing to build and is otherwise the real one. So the bundle is made of exactly the wasm
+ *   that was compared, even if someone saves a source file just now.
+ * - `esbuild` puts our shim in the place of worker-build's before it bundles. (worker-build's own CUSTOM_SHIM is for its
+ *   old kind of bundle, which cannot restart after a panic.)
  */
 function bundlingEnv(env) {
-  const directory = join(WASM_TARGET_DIR, 'already-built');
+  const directory = join(WASM_TARGET_DIR, 'stand-ins');
   mkdirSync(directory, { recursive: true });
-  const script = `#!/bin/sh
-# Stands in for cargo while worker-build runs; see tools/build.mjs.
-[ "$1" = build ] && exit 0
-PATH="\${PATH#*${delimiter}}"
-exec cargo "$@"
-`;
-  writeFileSync(join(directory, 'cargo'), script, { mode: 0o755 });
-  return { ...env, PATH: `${directory}${delimiter}${env.PATH}`, CARGO: undefined, RUST_BACKTRACE: '0' };
+  const standIn = (name, lines) => {
+    const path = join(directory, name);
+    writeFileSync(path, `#!/bin/sh\n# Stands in for ${name} while worker-build runs; see tools/build.mjs.\n${lines}\n`, { mode: 0o755 });
+    return path;
+  };
+  standIn('cargo', `[ "$1" = build ] && exit 0\nPATH="\${PATH#*${delimiter}}"\nexec cargo "$@"`);
+  const esbuild = standIn('esbuild', `cp '${SHIM}' shim.js || exit 1\nexec '${env.ESBUILD_BIN}' "$@"`);
+  return {
+    ...env,
+    PATH: `${directory}${delimiter}${env.PATH}`,
+    ESBUILD_BIN: existsSync(SHIM) ? esbuild : env.ESBUILD_BIN,
+    CARGO: undefined,
+    RUST_BACKTRACE: '0',
+  };
 }
 
 /** Makes the bundle unless the present one was made of the same wasm by the same tools. Resolves to whether it did. */
@@ -99,12 +110,13 @@ async function bundle(worker, workerBuildBin, env) {
   return true;
 }
 
-/** Everything that a bundle is made of: the wasm, the tools' versions, and what its Cargo.toml tells worker-build. */
+/** Everything that a bundle is made of: the wasm, the shim, the tools' versions, and what Cargo.toml tells worker-build. */
 function inputsOf(worker) {
   const wasm = join(WASM_TARGET_DIR, TARGET, 'release', `rs1_worker_${worker.replaceAll('-', '_')}.wasm`);
   const npmVersion = (name) => JSON.parse(readFileSync(join(NODE_MODULES, name, 'package.json'), 'utf8')).version;
   return createHash('sha256')
     .update(readFileSync(wasm))
+    .update(existsSync(SHIM) ? readFileSync(SHIM) : 'worker-build has its own')
     .update(readFileSync(join(ROOT, 'workers', worker, 'Cargo.toml')))
     .update(JSON.stringify([RECIPE, lockedVersion('worker'), lockedVersion('wasm-bindgen'), npmVersion('binaryen'), npmVersion('esbuild')]))
     .digest('hex');

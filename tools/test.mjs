@@ -18,8 +18,8 @@ import { countCargoTests, countNodeTests } from './lib/test-output.mjs';
 import { configPath } from './lib/wrangler-config.mjs';
 import { setUp } from './toolchain.mjs';
 
-/** Native crates: all but the one that knows the Workers runtime. */
-const NATIVE = ['--workspace', '--exclude', 'rs1-platform'];
+/** Everything compiles natively; of the platform crate, the parts that need no runtime have tests. */
+const NATIVE = ['--workspace'];
 const WASM = ['--target', 'wasm32-unknown-unknown', '-p', 'rs1-platform', ...WORKERS.flatMap((worker) => ['-p', `rs1-worker-${worker}`])];
 /** The journey through the whole stack; it ends by itself. */
 const SMOKE = ['local/stack.mjs', '--once'];
@@ -52,8 +52,8 @@ const STAGES = [
     run: (tools) => oneCheck(tools.env, 'cargo', ['metadata', '--locked', '--format-version', '1', '--quiet'], { hideStdout: true }),
   },
   { id: 'tools', title: 'tests of the tools', run: (tools) => nodeTests(tools, join('tools', 'tests')) },
-  { id: 'clippy', title: 'clippy', run: (tools) => clippy(tools.env, [...NATIVE, '--all-targets', '--all-features']) },
-  { id: 'clippy-wasm', title: 'clippy for wasm32', run: (tools) => clippy(tools.wasmEnv, WASM) },
+  { id: 'clippy', title: 'clippy', run: (tools) => clippy('clippy', tools.env, [...NATIVE, '--all-targets', '--all-features']) },
+  { id: 'clippy-wasm', title: 'clippy for wasm32', run: (tools) => clippy('clippy for wasm32', tools.wasmEnv, WASM) },
   { id: 'unit', title: 'Rust tests', run: rustTests },
   { id: 'build', title: 'workers and their budgets', run: bundles },
   { id: 'migrations', title: 'migrations', run: migrations },
@@ -71,8 +71,8 @@ async function oneCheck(env, command, args, { hideStdout = false } = {}) {
   return ok ? { passed: 1, failed: 0 } : { passed: 0, failed: 1, output: `${hideStdout ? '' : stdout}${stderr}` };
 }
 
-async function clippy(env, selection) {
-  const result = await runLong('clippy', 'cargo', ['clippy', ...selection, '--', '-D', 'warnings'], {
+async function clippy(title, env, selection) {
+  const result = await runLong(title, 'cargo', ['clippy', ...selection, '--', '-D', 'warnings'], {
     cwd: ROOT,
     env,
     timeout: STAGE_TIMEOUT_MS,
@@ -107,7 +107,7 @@ async function nodeTests(tools, directory) {
   if (files.length === 0) return { passed: 0, failed: 1, output: `${directory} has no *.test.mjs` };
   const args = ['--test', '--test-reporter=spec', `--test-timeout=${TEST_TIMEOUT_MS}`, ...files];
   let output = '';
-  const result = await runLong('node tests', tools.node22, args, {
+  const result = await runLong(`tests in ${directory}`, tools.node22, args, {
     cwd: ROOT,
     // Colours would hide the totals from us.
     env: { ...tools.env, NO_COLOR: '1', FORCE_COLOR: undefined },
@@ -260,6 +260,9 @@ async function main() {
   console.log(`\n${sum('passed')} passed, ${sum('failed')} failed`);
   process.exitCode = sum('failed') > 0 ? 1 : 0;
 }
+
+// Exiting, rather than being ended by the signal, stops what is running (lib/proc.mjs).
+for (const [signal, status] of [['SIGINT', 130], ['SIGTERM', 143], ['SIGHUP', 129]]) process.on(signal, () => process.exit(status));
 
 main().catch((error) => {
   console.error(error instanceof SetupError ? error.report() : error.stack);

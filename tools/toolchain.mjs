@@ -12,11 +12,10 @@
 //
 // `RS1_CACHE` moves the cache (default ~/.cache/rs1-cloud); `RS1_WASM_TOOLCHAIN=rustup|debian` insists on one way.
 
-import { rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { ensureCargoTool } from './lib/cargo-tools.mjs';
 import { ensurePackages } from './lib/npm.mjs';
-import { CACHE, ROOT } from './lib/paths.mjs';
+import { ROOT } from './lib/paths.mjs';
 import { checkNativeRust, ensureCompilers, ensureLinters, ensureOpenSsl, pathWith } from './lib/rust.mjs';
 import { duration, note } from './lib/say.mjs';
 import { lockedVersion } from './lib/versions.mjs';
@@ -102,6 +101,7 @@ async function ensureWasmTools(env) {
       version: lockedVersion('worker'),
       locked: true,
       why: 'it turns a Rust crate into a Workers bundle',
+      keepBuild: true,
     },
     env,
     () => ensureOpenSsl(env),
@@ -117,7 +117,5 @@ async function ensureWasmTools(env) {
     },
     env,
   );
-  // The shared target directory is half a gigabyte, and with both installed nothing needs it.
-  rmSync(join(CACHE, 'build'), { recursive: true, force: true });
   return { workerBuild, wasmBindgen };
 }

@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { after, before, beforeEach, test } from 'node:test';
 import { topicOf } from './fixtures/builders.mjs';
 import { isProblem, isStatus } from './fixtures/expect.mjs';
+import { authzVerdict } from './support/emqx.mjs';
 import { eventually, makeDevice, startHarness } from './support/harness.mjs';
 
 /** @type {Awaited<ReturnType<typeof startHarness>>} */
@@ -17,12 +18,21 @@ beforeEach(() => {
   cloud.faults.forget();
 });
 
-const FROM_DEVICE = ['state', 'telemetry', 'telemetry/temp', 'telemetry/a/b', 'telemetry/diagnostics', 'diag/response', 'ota/status', 'config/status', 'provision', 'targets/stream'];
+const FROM_DEVICE = [
+  ...['state', 'telemetry', 'telemetry/temp', 'telemetry/a/b', 'telemetry/diagnostics', 'diag/response'],
+  ...['ota/status', 'config/status', 'provision', 'targets/stream'],
+];
 const FROM_CLOUD = ['ota/trigger', 'config/update', 'diag/request', 'provision/response', 'command/factory-reset'];
 /** No topic of the contract, or a filter that could match more than one. */
-const OF_NOBODY = ['', 'nonsense', 'state/', 'state/x', 'ota', 'ota/', 'config', 'command/#', 'command/reboot', 'telemetry/#', 'telemetry/+', '#', '+', '+/status', 'ota/+', 'State', 'targets', 'cmd/#'];
+const OF_NOBODY = [
+  ...['', 'nonsense', 'state/', 'state/x', 'ota', 'ota/', 'config', 'command/#', 'command/reboot', 'telemetry/#'],
+  ...['telemetry/+', '#', '+', '+/status', 'ota/+', 'State', 'targets', 'cmd/#'],
+];
 /** Topics that are no device's. */
-const ELSEWHERE = ['#', '+/#', 'opticworks/#', 'opticworks/+/state', 'opticworks/+/telemetry/#', 'opticworks', 'opticworks/', '$SYS/#', '$SYS/brokers', '/', '', '$share/g/x'];
+const ELSEWHERE = [
+  ...['#', '+/#', 'opticworks/#', 'opticworks/+/state', 'opticworks/+/telemetry/#', 'opticworks', 'opticworks/'],
+  ...['$SYS/#', '$SYS/brokers', '/', '', '$share/g/x'],
+];
 
 /** The calls that requests made; violations are written down by the queue's consumer, whenever it comes to it. */
 const callsOfRequests = () => cloud.faults.calls().filter(({ names = [] }) => !names.includes('record_security'));
@@ -32,7 +42,7 @@ const is = (answer, verdict, what) => {
   isStatus(answer, 200);
   assert.equal(answer.headers['content-type'], 'application/json');
   assert.deepEqual(answer.json, { result: verdict }, what);
-  assert.equal(answer.verdict, verdict, what);
+  assert.equal(authzVerdict(answer), verdict, what);
 };
 
 test('a device publishes what is a device’s and subscribes to what is the cloud’s', async () => {
@@ -61,7 +71,10 @@ test('and nothing else', async () => {
     ['all', topicOf(device, 'state')],
   ];
   for (const [action, topic] of denied) is(await ask(action, topic), 'deny', `${action} ${JSON.stringify(topic)}`);
-  assert.ok(callsOfRequests().every(({ binding }) => binding === 'TELEMETRY_QUEUE'), 'the database was asked');
+  assert.ok(
+    callsOfRequests().every(({ binding }) => binding === 'TELEMETRY_QUEUE'),
+    'the database was asked',
+  );
 });
 
 test('names that do not belong together may do nothing', async () => {
@@ -89,10 +102,11 @@ test('the secret is needed', async () => {
 });
 
 test('EMQX may send no content type', async () => {
-  const columns = { username: device.id, clientid: device.id, peerhost: '203.0.113.7', topic: topicOf(device, 'state'), action: 'publish', qos: '0', retain: 'false' };
-  const headers = { 'x-webhook-secret': cloud.secrets.WEBHOOK_SECRET };
-  isStatus(await cloud.api('POST', '/webhook/mqtt-acl', { headers, body: JSON.stringify(columns) }), 200);
-  isStatus(await cloud.api('POST', '/webhook/mqtt-acl', { headers: { ...headers, 'content-type': 'text/plain' }, body: JSON.stringify(columns) }), 200);
+  const body = JSON.stringify({ username: device.id, clientid: device.id, topic: topicOf(device, 'state'), action: 'publish', qos: '0' });
+  const secret = { 'x-webhook-secret': cloud.secrets.WEBHOOK_SECRET };
+  for (const headers of [secret, { ...secret, 'content-type': 'text/plain' }]) {
+    is(await cloud.api('POST', '/webhook/mqtt-acl', { headers, body }), 'allow', JSON.stringify(headers));
+  }
 });
 
 test('a body that is not EMQX’s is refused as such', async () => {
@@ -107,7 +121,10 @@ test('what is refused is counted in the security log, a burst in one row', async
   for (const topic of topics) is(await ask('subscribe', topic, columns), 'deny', topic);
   const rows = await eventually('the violations in the log', async () => {
     // Two rows if the ten minutes of a row ended between the requests.
-    const found = await cloud.rows("SELECT * FROM security_log WHERE kind = 'acl_violation' AND subject = ? ORDER BY first_at", intruder.id);
+    const found = await cloud.rows(
+      "SELECT * FROM security_log WHERE kind = 'acl_violation' AND subject = ? ORDER BY first_at",
+      intruder.id,
+    );
     return found.reduce((sum, { count }) => sum + count, 0) === topics.length && found;
   });
   assert.ok(rows.length <= 2, `${rows.length} rows for one burst`);

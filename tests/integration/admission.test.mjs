@@ -56,16 +56,25 @@ test('a device is admitted with its topics, and is no superuser', async () => {
   assert.equal(answer.headers['content-type'], 'application/json');
   const { acl, ...rest } = answer.json;
   assert.deepEqual(rest, { result: 'allow', is_superuser: false });
-  const topics = (action) => acl.filter((rule) => rule.action === action).flatMap((rule) => rule.topics).sort();
+  const topics = (action) =>
+    acl
+      .filter((rule) => rule.action === action)
+      .flatMap((rule) => rule.topics)
+      .sort();
   const own = (...names) => names.map((name) => topicOf(device, name)).sort();
   assert.deepEqual(
     topics('publish'),
     own('state', 'telemetry/#', 'telemetry/diagnostics', 'diag/response', 'ota/status', 'config/status', 'provision', 'targets/stream'),
   );
-  assert.deepEqual(topics('subscribe'), own('ota/trigger', 'config/update', 'diag/request', 'provision/response', 'command/factory-reset'));
+  const fromCloud = own('ota/trigger', 'config/update', 'diag/request', 'provision/response', 'command/factory-reset');
+  assert.deepEqual(topics('subscribe'), fromCloud);
   for (const rule of acl) {
     assert.equal(rule.permission, 'allow');
-    assert.deepEqual(Object.keys(rule).sort(), ['action', 'permission', 'topics'], 'EMQX refuses the client for a rule that it does not know');
+    assert.deepEqual(
+      Object.keys(rule).sort(),
+      ['action', 'permission', 'topics'],
+      'EMQX refuses the client for a rule that it does not know',
+    );
   }
 });
 
@@ -102,8 +111,8 @@ test('a password is good in its hour and the next, and five minutes before', asy
 
 test('the real clock is used', async () => {
   const now = await cloud.enroll();
-  admitted(await cloud.emqx.authn({ clientid: now.id, username: now.id, password: now.password() }));
-  admitted(await cloud.emqx.authn({ clientid: now.id, username: now.id, password: now.password({ hour: Math.floor(Date.now() / 3_600_000) - 1 }) }));
+  const passwords = [now.password(), now.password({ hour: Math.floor(Date.now() / 3_600_000) - 1 })];
+  for (const password of passwords) admitted(await cloud.emqx.authn({ clientid: now.id, username: now.id, password }));
 });
 
 test('a client id is the device’s own, or that and a suffix', async () => {
@@ -174,7 +183,7 @@ test('a body that is not EMQX’s is refused as such', async () => {
 });
 
 test('a fault of ours is no opinion', async () => {
-  cloud.faults.inject({ binding: 'DB' });
+  cloud.faults.inject({ binding: 'DB', match: /sealed_key/ });
   const answer = await connect();
   isProblem(answer, 503, []);
   assert.equal(answer.verdict, 'ignore');
@@ -183,7 +192,8 @@ test('a fault of ours is no opinion', async () => {
 
 test('a key that was moved to another device’s row opens for nobody', async () => {
   const [mine, victim] = [await cloud.enroll(), await cloud.enroll()];
-  await cloud.rows('UPDATE devices SET sealed_key = (SELECT sealed_key FROM devices WHERE device_id = ?) WHERE device_id = ?', mine.id, victim.id);
+  const [{ sealed_key: sealed }] = await cloud.rows('SELECT sealed_key FROM devices WHERE device_id = ?', mine.id);
+  await cloud.rows('UPDATE devices SET sealed_key = ? WHERE device_id = ?', sealed, victim.id);
   const key = makeDevice({ mac: victim.mac, secret: mine.secret });
   isProblem(await connect({ clientid: victim.id, username: victim.id, password: key.password({ hour: HOUR }) }), 503, []);
 });
@@ -199,7 +209,10 @@ test('more than five failures from one address are reported once in ten minutes'
       return row && row.last_failed_at >= times;
     });
   const reports = (peerhost) =>
-    cloud.rows("SELECT severity, subject, peerhost, detail, count FROM security_log WHERE kind = 'auth_failure_repeated' AND peerhost = ? ORDER BY first_at", peerhost);
+    cloud.rows(
+      "SELECT severity, subject, detail, count FROM security_log WHERE kind = 'auth_failure_repeated' AND peerhost = ? ORDER BY first_at",
+      peerhost,
+    );
 
   await fail(forgetful, 5, TEN);
   await counted(forgetful, TEN + 4_000);
@@ -209,7 +222,9 @@ test('more than five failures from one address are reported once in ten minutes'
   await counted(attacker, TEN + 8_000);
   const [report, ...more] = await reports(attacker);
   assert.deepEqual(more, [], 'once');
-  assert.deepEqual({ ...report, detail: JSON.parse(report.detail).window_sec }, { severity: 'high', subject: attacker, peerhost: attacker, count: 1, detail: 600 });
+  const { detail, ...rest } = report;
+  assert.deepEqual(rest, { severity: 'high', subject: attacker, count: 1 });
+  assert.equal(JSON.parse(detail).window_sec, 600);
 
   await fail(attacker, 6, TEN + 5 * MINUTE);
   await counted(attacker, TEN + 5 * MINUTE + 5_000);

@@ -3,6 +3,7 @@
 
 import assert from 'node:assert/strict';
 import { after, before, beforeEach, test } from 'node:test';
+import { HEALTH } from '../../local/lib/workers.mjs';
 import { hourStart } from './fixtures/builders.mjs';
 import { isStatus } from './fixtures/expect.mjs';
 import { eventually, startHarness } from './support/harness.mjs';
@@ -76,11 +77,12 @@ for (const [worker, cron] of TRIGGERS) {
     assert.deepEqual(failed.row, before, 'no lease, no trace');
     const again = await run(worker, cron, failed.at);
     assert.equal(again.row.outcome, 'ok', 'a run without a lease may be delivered again');
-    isStatus(await cloud.api('GET', worker === 'telemetry' ? '/webhook/health' : '/health', { host: { telemetry: 'api.localhost', ota: 'ota.localhost', health: 'status.localhost' }[worker] }), 200);
+    isStatus(await cloud.api('GET', HEALTH[worker].path, { host: HEALTH[worker].host }), 200);
   });
 
-  test(`${worker} takes "${cron}" once though two deliveries cross`, async () => {
+  test(`${worker} takes "${cron}" once though two deliveries cross`, async (t) => {
     const gate = cloud.faults.hold({ binding: 'DB', worker, match: /cron_begin/ });
+    t.after(gate.release);
     const at = nextDue();
     const before = lines(worker, cron).length;
     const slow = cloud.cron(worker, cron, at);
@@ -123,7 +125,8 @@ test('the hourly sweep closes hours, and drops what is past its time', async () 
   const hour = (days, hours = 0) => Math.floor((now.getTime() - days * DAY) / 3_600_000) - hours;
   const rollup = (at) =>
     cloud.rows(
-      "INSERT INTO telemetry_rollups (device_id, hour, messages, last_at, last_received_at, metrics, seen, generation) VALUES (?, ?, 1, 0, 0, '{}', 'AAAAAAAA', 1)",
+      `INSERT INTO telemetry_rollups (device_id, hour, messages, last_at, last_received_at, metrics, seen, generation)
+       VALUES (?, ?, 1, 0, 0, '{}', 'AAAAAAAA', 1)`,
       device.id,
       at,
     );
@@ -133,16 +136,22 @@ test('the hourly sweep closes hours, and drops what is past its time', async () 
   const logged = { kept: 89, gone: 91 };
   for (const [name, days] of Object.entries(logged)) {
     await cloud.rows(
-      "INSERT INTO security_log (id, kind, severity, subject, detail, first_at, last_at, window_key) VALUES (?, 'spec', 'info', ?, '{}', 0, 0, ?)",
+      `INSERT INTO security_log (id, kind, severity, subject, detail, first_at, last_at, window_key)
+       VALUES (?, 'spec', 'info', ?, '{}', 0, 0, ?)`,
       ...[`sec-${ulid(days)}0000000000000000`, name, `spec:${name}`],
     );
     await cloud.rows(
-      "INSERT INTO audit_log (id, at, actor, action, method, route, target, request_id) VALUES (?, 0, 'spec', 'spec', 'GET', '/', ?, 'r')",
+      `INSERT INTO audit_log (id, at, actor, action, method, route, target, request_id)
+       VALUES (?, 0, 'spec', 'spec', 'GET', '/', ?, 'r')`,
       ...[`aud-${ulid(days)}0000000000000000`, name],
     );
   }
-  for (const [host, minutes] of [['kept', 59], ['gone', 61]]) {
-    await cloud.rows("INSERT INTO auth_failures (peerhost, recent, last_failed_at) VALUES (?, '[]', ?)", host, now.getTime() - minutes * 60_000);
+  for (const [host, minutes] of [
+    ['kept', 59],
+    ['gone', 61],
+  ]) {
+    const at = now.getTime() - minutes * 60_000;
+    await cloud.rows("INSERT INTO auth_failures (peerhost, recent, last_failed_at) VALUES (?, '[]', ?)", host, at);
   }
 
   const { line } = await run(worker, cron, now);
@@ -168,7 +177,8 @@ test('the sweep goes through a large fleet step by step', async () => {
   const [{ n: already }] = await cloud.rows('SELECT count(*) AS n FROM devices');
   const ids = Array.from({ length: 1_100 }, (_, index) => `fe${String(index).padStart(30, '0')}`);
   await cloud.rows(
-    "INSERT INTO devices (device_id, mac_address, sealed_key, enrolled_at, enrolled_by) SELECT value, 'x', 'x', 0, 'spec' FROM json_each(?)",
+    `INSERT INTO devices (device_id, mac_address, sealed_key, enrolled_at, enrolled_by)
+     SELECT value, 'x', 'x', 0, 'spec' FROM json_each(?)`,
     JSON.stringify(ids),
   );
   cloud.faults.forget();

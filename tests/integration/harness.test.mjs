@@ -12,7 +12,10 @@ const PROBE = fileURLToPath(new URL('./support/probe.worker.js', import.meta.url
 let cloud;
 
 before(async () => {
-  cloud = await startHarness({ only: ['telemetry'], migrate: false, configure: (tables) => tables.map((table) => ({ ...table, main: PROBE })) });
+  // Few retries: a test waits for the dead letter.
+  const impatient = (queues) => ({ ...queues, consumers: queues.consumers.map((consumer) => ({ ...consumer, max_retries: 3 })) });
+  const configure = (tables) => tables.map((table) => ({ ...table, main: PROBE, queues: impatient(table.queues) }));
+  cloud = await startHarness({ only: ['telemetry'], migrate: false, configure });
   await cloud.rows('CREATE TABLE probe (word TEXT NOT NULL)');
 });
 after(() => cloud?.stop());

@@ -1,12 +1,18 @@
 // What holds for every worker and every route: health, request ids, problem documents, one log line and one point a request.
 
 import assert from 'node:assert/strict';
+import { Agent, request } from 'node:http';
 import { after, before, beforeEach, describe, test } from 'node:test';
 import { HEALTH } from '../../local/lib/workers.mjs';
+import { telemetry, topicOf } from './fixtures/builders.mjs';
 import { isProblem, isStatus } from './fixtures/expect.mjs';
-import { eventually, startHarness } from './support/harness.mjs';
+import { eventually, makeDevice, startHarness } from './support/harness.mjs';
 
 const WORKERS = Object.keys(HEALTH);
+/** Data centres: the platform names the one that took a request in `Cf-Ray`. */
+const COLOS = ['AMS', 'FRA', 'SIN'];
+/** A request on a connection of its own. */
+const ALONE = { connection: 'close' };
 const ULID = /^req-[0-9A-HJKMNP-TV-Z]{26}$/;
 
 describe('workers that are configured well', () => {
@@ -61,7 +67,7 @@ describe('workers that are configured well', () => {
       for (const path of [`${root}nothing`, `${root}health/`, `${root}healthy`, `${root}HEALTH`, `${root}health%2f`]) {
         isProblem(await ask(worker, 'GET', { path }), 404, []);
       }
-      isProblem(await ask(worker, 'POST', { path: `${root}nothing`, body: { a: 'body' } }), 404, []);
+      isProblem(await ask(worker, 'POST', { path: `${root}nothing`, body: { a: 'body' }, headers: ALONE }), 404, []);
     });
 
     test(`${worker} names the methods that its health takes`, async () => {
@@ -70,7 +76,24 @@ describe('workers that are configured well', () => {
         isProblem(answer, 405, []);
         assert.equal(answer.headers.allow, 'GET, HEAD', method);
       }
-      isProblem(await ask(worker, 'POST', { body: { a: 'body' } }), 405, []);
+      isProblem(await ask(worker, 'POST', { body: { a: 'body' }, headers: ALONE }), 405, []);
+    });
+
+    test(`${worker} keeps a connection open though nobody reads the request’s body`, async () => {
+      const agent = new Agent({ keepAlive: true, maxSockets: 1 });
+      const { host, path } = HEALTH[worker];
+      const send = (method, body) =>
+        new Promise((done, fail) => {
+          const headers = { host, 'content-length': body.length };
+          const outgoing = request({ agent, host: '127.0.0.1', port: cloud.ports.http, method, path, headers });
+          outgoing.on('error', fail).on('response', (response) => {
+            response.resume().on('end', () => done({ status: response.statusCode, reused: outgoing.reusedSocket }));
+          });
+          outgoing.end(body);
+        });
+      assert.deepEqual(await send('POST', '{"a": "body"}'), { status: 405, reused: false });
+      assert.deepEqual(await send('GET', ''), { status: 200, reused: true });
+      agent.destroy();
     });
 
     test(`${worker} keeps a request id that is well-formed and replaces any other`, async () => {
@@ -107,9 +130,19 @@ describe('workers that are configured well', () => {
     }
   });
 
-  test('every answer is not to be cached nor guessed at', async () => {
-    const answers = [await ask('ota'), await ask('health', 'GET', { path: '/x' }), await cloud.api('GET', '/api/admin/devices')];
-    for (const { headers, status } of answers) {
+  test('every answer has a request id, and is not to be cached nor guessed at', async () => {
+    const device = makeDevice();
+    for (const [status, { headers, ...answer }] of [
+      [200, await ask('ota')],
+      [202, await cloud.emqx.message(topicOf(device, 'telemetry'), telemetry(device))],
+      [204, await cloud.emqx.disconnected('no-device')],
+      [401, await cloud.api('GET', '/api/admin/devices')],
+      [404, await ask('health', 'GET', { path: '/x' })],
+      [405, await ask('ota', 'PUT')],
+      [413, await cloud.emqx.webhook('mqtt-acl', 'x'.repeat(20_000))],
+    ]) {
+      assert.equal(answer.status, status);
+      assert.match(headers['x-request-id'], ULID, String(status));
       assert.equal(headers['cache-control'], 'no-store', String(status));
       assert.equal(headers['x-content-type-options'], 'nosniff', String(status));
     }
@@ -117,27 +150,30 @@ describe('workers that are configured well', () => {
 
   test('every request leaves one log line and one analytics point', async () => {
     const token = await cloud.adminToken();
-    const secret = { 'x-webhook-secret': cloud.secrets.WEBHOOK_SECRET };
+    const headers = { 'x-webhook-secret': cloud.secrets.WEBHOOK_SECRET };
     const cases = [
-      { worker: 'device-api', method: 'GET', path: '/api/health', route: '/api/health', status: 200, level: 'info' },
-      { worker: 'device-api', method: 'GET', path: '/api/who/knows?q=1', route: 'unknown', status: 404, level: 'warn' },
-      { worker: 'device-api', method: 'GET', path: '/api/admin/devices?limit=1', route: '/api/admin/devices', status: 200, level: 'info', token },
-      { worker: 'device-api', method: 'GET', path: '/api/admin/devices/x', route: '/api/admin/devices/{id}', status: 404, level: 'warn', token },
-      { worker: 'device-api', method: 'GET', path: '/api/admin/devices', route: '/api/admin/devices', status: 401, level: 'warn' },
-      { worker: 'telemetry', method: 'HEAD', path: '/webhook/health', route: '/webhook/health', status: 200, level: 'info' },
-      { worker: 'telemetry', method: 'POST', path: '/webhook/mqtt-acl', route: '/webhook/mqtt-acl', status: 400, level: 'warn', headers: secret, body: '[' },
-      { worker: 'telemetry', method: 'POST', path: '/webhook/telemetry', route: '/webhook/telemetry', status: 401, level: 'warn', body: {} },
-      { worker: 'ota', method: 'DELETE', path: '/health', route: '/health', status: 405, level: 'warn' },
-      { worker: 'health', method: 'GET', path: '/health', route: '/health', status: 200, level: 'info' },
-    ];
+      { worker: 'device-api', call: 'GET /api/health', route: '/api/health', status: 200 },
+      { worker: 'device-api', call: 'GET /api/who/knows?q=1', route: 'unknown', status: 404 },
+      { worker: 'device-api', call: 'GET /api/admin/devices?limit=1', route: '/api/admin/devices', status: 200, token },
+      { worker: 'device-api', call: 'GET /api/admin/devices/x', route: '/api/admin/devices/{id}', status: 404, token },
+      { worker: 'device-api', call: 'GET /api/admin/devices', route: '/api/admin/devices', status: 401 },
+      { worker: 'telemetry', call: 'HEAD /webhook/health', route: '/webhook/health', status: 200 },
+      { worker: 'telemetry', call: 'POST /webhook/mqtt-acl', route: '/webhook/mqtt-acl', status: 400, headers, body: '[' },
+      { worker: 'telemetry', call: 'POST /webhook/telemetry', route: '/webhook/telemetry', status: 401, body: {} },
+      { worker: 'ota', call: 'DELETE /health', route: '/health', status: 405 },
+      { worker: 'health', call: 'GET /health', route: '/health', status: 200 },
+    ].map(({ call, status, ...rest }) => {
+      const [method, path] = call.split(' ');
+      return { ...rest, method, path, status, level: status < 400 ? 'info' : 'warn' };
+    });
     // Points of the requests before this test may still be on their way; those are done with when this one is there.
     await ask('ota', 'PATCH');
     const border = () => cloud.faults.points.findLastIndex(({ blobs }) => blobs[1] === 'PATCH') + 1;
     await eventually('the point of the last request before', border);
     const points = () => cloud.faults.points.slice(border());
-    for (const [n, { worker, method, path, status, token: bearer, headers, body }] of cases.entries()) {
-      const answer = await ask(worker, method, { path, token: bearer, body, headers: { ...headers, 'x-request-id': `case-${n}` } });
-      isStatus(answer, status);
+    for (const [n, { worker, method, path, status, body, token: bearer, headers: own }] of cases.entries()) {
+      const added = { 'x-request-id': `case-${n}`, 'cf-ray': `8f2b3c4d5e6f7a8b-${COLOS[n % COLOS.length]}` };
+      isStatus(await ask(worker, method, { path, body, token: bearer, headers: { ...own, ...added } }), status);
     }
     await eventually('a point for each', () => points().length >= cases.length, { seen: points });
     assert.equal(points().length, cases.length, 'and no more');
@@ -153,29 +189,42 @@ describe('workers that are configured well', () => {
       const point = points()[n];
       assert.deepEqual(point.problems, [], 'the platform would drop it');
       assert.deepEqual(point.indexes, [worker]);
-      assert.deepEqual(point.blobs, [route, method, `${Math.floor(status / 100)}xx`, 'LCL', 'local']);
+      assert.deepEqual(point.blobs, [route, method, `${Math.floor(status / 100)}xx`, COLOS[n % COLOS.length], 'local']);
       assert.deepEqual(point.doubles, [status, duration]);
     }
   });
 });
 
 test('bad settings are all named, and their values nowhere', async (t) => {
-  const values = { WEBHOOK_SECRET: 'too-short-a-secret', DEVICE_KEK: 'no-hex-at-all', OPERATOR_JWKS_URL: 'ftp://keys.example' };
+  const values = {
+    ENVIRONMENT: 'no-such-environment',
+    WEBHOOK_SECRET: 'too-short-a-secret',
+    DEVICE_KEK: 'no-hex-at-all',
+    OPERATOR_JWKS_URL: 'ftp://keys.example',
+  };
+  const { ENVIRONMENT, OPERATOR_JWKS_URL } = values;
   const cloud = await startHarness({
     secrets: { WEBHOOK_SECRET: values.WEBHOOK_SECRET, DEVICE_KEK: values.DEVICE_KEK },
-    vars: { 'device-api': { OPERATOR_ISSUER: '', OPERATOR_AUDIENCE: '', OPERATOR_JWKS_URL: values.OPERATOR_JWKS_URL } },
-    only: ['device-api', 'telemetry'],
+    vars: {
+      'device-api': { ENVIRONMENT, OPERATOR_ISSUER: '', OPERATOR_AUDIENCE: '', OPERATOR_JWKS_URL },
+      telemetry: { ENVIRONMENT },
+      ota: { ENVIRONMENT },
+      health: { ENVIRONMENT },
+    },
   });
   t.after(() => cloud.stop());
-  for (const [path, names] of [
-    ['/webhook/health', ['WEBHOOK_SECRET', 'DEVICE_KEK']],
-    ['/api/health', ['OPERATOR_ISSUER', 'OPERATOR_AUDIENCE', 'OPERATOR_JWKS_URL', 'DEVICE_KEK']],
-  ]) {
-    const answer = await cloud.api('GET', path);
+  const faulty = {
+    'device-api': ['ENVIRONMENT', 'OPERATOR_ISSUER', 'OPERATOR_AUDIENCE', 'OPERATOR_JWKS_URL', 'DEVICE_KEK'],
+    telemetry: ['ENVIRONMENT', 'WEBHOOK_SECRET', 'DEVICE_KEK'],
+    ota: ['ENVIRONMENT'],
+    health: ['ENVIRONMENT'],
+  };
+  for (const [worker, names] of Object.entries(faulty)) {
+    const answer = await cloud.api('GET', HEALTH[worker].path, { host: HEALTH[worker].host });
     isStatus(answer, 503);
     const { status, detail } = answer.json.checks.config;
-    assert.equal(status, 'fail', path);
-    assert.deepEqual(detail.match(/[A-Z]+(_[A-Z]+)+/g).sort(), names.sort(), path);
+    assert.equal(status, 'fail', worker);
+    assert.deepEqual(detail.match(/ENVIRONMENT|[A-Z]+(_[A-Z]+)+/g).sort(), names.sort(), detail);
     assert.deepEqual(answer.json.checks.database, { status: 'ok' }, 'the other checks are made all the same');
   }
   // Nothing works on half a configuration, and strangers are not told which half.
@@ -187,7 +236,7 @@ test('bad settings are all named, and their values nowhere', async (t) => {
     isProblem(answer, 503, []);
     assert.doesNotMatch(answer.text, /[A-Z]+_[A-Z]+/);
   }
-  await eventually('their log lines', () => cloud.logs({ status: 503 }).length >= 4);
+  await eventually('their log lines', () => cloud.logs({ status: 503 }).length >= 6);
   const all = cloud.lines.join('\n');
   assert.match(all, /WEBHOOK_SECRET/, 'we are told');
   for (const [name, value] of Object.entries(values)) assert.ok(!all.includes(value), `the value of ${name} was logged`);

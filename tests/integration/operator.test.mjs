@@ -68,16 +68,16 @@ test('a token that is good is taken, and any other is not', async (t) => {
     await refused(await ask(undefined), 'no token');
     await refused(await ask(undefined, { headers: { authorization: `Basic ${token}` } }), 'no token');
     await refused(await ask(undefined, { headers: { authorization: token } }), 'no token');
-    for (const garbage of ['x', '..', 'a.b.c', `${header}.${payload}`, `${token}.x`, `${token}=`, `${header}.${base64url('[]')}.${signature}`, 'x'.repeat(9_000)]) {
-      await refused(await ask(garbage), 'form');
-    }
+    const parts = [`${header}.${payload}`, `${token}.x`, `${token}=`, `${header}.${base64url('[]')}.${signature}`];
+    for (const garbage of ['x', '..', 'a.b.c', ...parts, 'x'.repeat(9_000)]) await refused(await ask(garbage), 'form');
   });
 
   await t.test('other algorithms, the issuer’s own key as HMAC secret included', async () => {
     const unsigned = `${base64url({ alg: 'none', kid })}.${payload}.`;
     await refused(await ask(unsigned), 'algorithm');
     const symmetric = `${base64url({ alg: 'HS256', kid })}.${payload}`;
-    await refused(await ask(`${symmetric}.${createHmac('sha256', Buffer.from(n, 'base64url')).update(symmetric).digest('base64url')}`), 'algorithm');
+    const tag = createHmac('sha256', Buffer.from(n, 'base64url')).update(symmetric).digest('base64url');
+    await refused(await ask(`${symmetric}.${tag}`), 'algorithm');
     await refused(await ask(`${base64url({ alg: 'RS512', kid })}.${payload}.${signature}`), 'algorithm');
   });
 

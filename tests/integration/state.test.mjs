@@ -60,17 +60,19 @@ test('a state is shown', async () => {
 test('a state costs one statement', async () => {
   taken(await says({}, T));
   taken(await says({}, T + 1));
-  assert.deepEqual(cloud.faults.calls().map(({ names }) => names), [['report_state'], ['report_state']]);
+  assert.deepEqual(
+    cloud.faults.calls().map(({ names }) => names),
+    [['report_state'], ['report_state']],
+  );
 });
 
 test('what a device does not say is not known any more, but for what it keeps', async () => {
-  taken(await says({ product_sku: 'rs1_pro', wifi_rssi: -61, uptime_sec: 10, radar_connected: true, config_version: 4, zone_count: 2, boot_count: 17, reset_reason: 'panic' }, T));
+  const passing = { wifi_rssi: -61, uptime_sec: 10, radar_connected: true };
+  const lasting = { product_sku: 'rs1_pro', config_version: 4, zone_count: 2, boot_count: 17, reset_reason: 'panic' };
+  taken(await says({ ...passing, ...lasting }, T));
   taken(await says({ product_sku: 'rs1_lite' }, T + 1));
-  assert.deepEqual(await shown('wifi_rssi', 'uptime_sec', 'radar_connected', 'config_version', 'zone_count', 'boot_count', 'reset_reason', 'product_sku'), {
-    ...{ wifi_rssi: null, uptime_sec: null, radar_connected: null },
-    ...{ config_version: 4, zone_count: 2, boot_count: 17, reset_reason: 'panic' },
-    ...{ product_sku: 'rs1_pro' },
-  });
+  assert.deepEqual(await shown(...Object.keys(passing)), { wifi_rssi: null, uptime_sec: null, radar_connected: null });
+  assert.deepEqual(await shown(...Object.keys(lasting)), lasting);
 });
 
 test('a last will takes the device offline and changes nothing else', async () => {
@@ -107,7 +109,13 @@ test('in whatever order they come, the outcome is the same', async () => {
     () => ended('keepalive_timeout', T + 3000),
     () => says({ wifi_rssi: -70 }, T + 4000),
   ];
-  const orders = [[0, 1, 2, 3, 4], [4, 3, 2, 1, 0], [2, 4, 0, 3, 1], [3, 1, 4, 0, 2], [1, 3, 0, 4, 2, 2, 0]];
+  const orders = [
+    [0, 1, 2, 3, 4],
+    [4, 3, 2, 1, 0],
+    [2, 4, 0, 3, 1],
+    [3, 1, 4, 0, 2],
+    [1, 3, 0, 4, 2, 2, 0],
+  ];
   for (const order of orders) {
     device = await cloud.enroll();
     for (const index of order) taken(await messages[index]());
@@ -125,7 +133,8 @@ test('a session that ended takes the device offline, with EMQX’s reason', asyn
     taken(await ended(reason, T + index * 10 + 5));
     assert.equal(await presence(), reason);
   }
-  assert.deepEqual(cloud.faults.calls({ worker: 'telemetry' }).map(({ names }) => names.join()).slice(0, 2), ['report_state', 'report_gone']);
+  const statements = cloud.faults.calls({ worker: 'telemetry' }).flatMap(({ names }) => names);
+  assert.deepEqual(statements.slice(0, 2), ['report_state', 'report_gone'], 'one statement each');
 });
 
 test('a session that was replaced does not: the device is here again', async () => {
@@ -178,8 +187,12 @@ test('every fault of a state is named at once, and nothing changes', async () =>
     [{}, ['/online', '/firmware_version', '/last_seen']],
     [{ online: 'yes', firmware_version: '1.2', last_seen: 'yesterday' }, ['/online', '/firmware_version', '/last_seen']],
     [
-      state({ protocol_version: '1', product_sku: 'rs2', uptime_sec: -1, wifi_rssi: 1, config_version: 1.5, zone_count: 17, radar_connected: 1, boot_count: '5', reset_reason: 'bored' }),
-      ['/protocol_version', '/product_sku', '/uptime_sec', '/wifi_rssi', '/config_version', '/zone_count', '/radar_connected', '/boot_count', '/reset_reason'],
+      state({ protocol_version: '1', product_sku: 'rs2', uptime_sec: -1, wifi_rssi: 1, config_version: 1.5 }),
+      ['/protocol_version', '/product_sku', '/uptime_sec', '/wifi_rssi', '/config_version'],
+    ],
+    [
+      state({ zone_count: 17, radar_connected: 1, boot_count: '5', reset_reason: 'bored' }),
+      ['/zone_count', '/radar_connected', '/boot_count', '/reset_reason'],
     ],
     [state({ last_seen: '2026-02-30T00:00:00Z' }), ['/last_seen']],
     [state({ firmware_version: `1.2.0-${'x'.repeat(40)}` }), ['/firmware_version']],
@@ -200,7 +213,11 @@ test('fields of tomorrow are no fault', async () => {
 });
 
 test('a topic that is none of ours is a fault', async () => {
-  for (const topic of ['', 'opticworks', `opticworks/${device.id}`, `opticworks/${device.id}/telemetry`, 'opticworks/+/state', `other/${device.id}/state`, `opticworks/${device.id.toUpperCase()}/state`]) {
+  const upper = { id: device.id.toUpperCase() };
+  for (const topic of [
+    ...['', 'opticworks', 'opticworks/+/state', `opticworks/${device.id}`, `other/${device.id}/state`],
+    ...[topicOf(device, 'telemetry'), topicOf(device, 'state/'), topicOf(upper, 'state')],
+  ]) {
     isProblem(await cloud.emqx.message(topic, state(), { path: 'device-state' }), 422, ['/topic']);
   }
 });

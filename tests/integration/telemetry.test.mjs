@@ -32,7 +32,8 @@ const accepted = (answer) => {
   assert.equal(answer.fate, 'delivered');
 };
 /** The device's archived lines, from whatever objects. */
-const archived = async () => (await cloud.archive('telemetry/')).flatMap(({ lines }) => lines).filter(({ device_id }) => device_id === device.id);
+const archived = async () =>
+  (await cloud.archive('telemetry/')).flatMap(({ lines }) => lines).filter((line) => line.device_id === device.id);
 const hours = async (query = '') => {
   const answer = await cloud.api('GET', `/api/admin/devices/${device.id}/telemetry${query}`, { token });
   isStatus(answer, 200);
@@ -51,7 +52,8 @@ const counted = (messages) =>
 
 test('a message is archived as it was sent, counted, and a sign of life', async () => {
   const [id, sent, received] = [messageId(), hourStart(1) + 90_000, hourStart(1) + 90_250];
-  const text = `{ "device_id": "${device.id}",\r\n  "timestamp": "${iso(sent)}", "metrics": {"system.free_heap": 150000, "radar.frames_received": 12.50},\n  "of_tomorrow": [1] }`;
+  const text = `{ "device_id": "${device.id}",\r\n  "timestamp": "${iso(sent)}",
+    "metrics": {"system.free_heap": 150000, "radar.frames_received": 12.50}, "of_tomorrow": [1] }`;
   accepted(await publish(text, { id, publish_received_at: received }));
   assert.deepEqual(await counted(1), [
     {
@@ -69,7 +71,10 @@ test('a message is archived as it was sent, counted, and a sign of life', async 
   assert.deepEqual([Date.parse(time), Date.parse(received_at)], [sent, received]);
   assert.deepEqual(payload, JSON.parse(text), 'fields that we do not know are kept');
   const [object] = (await cloud.archive('telemetry/')).filter(({ lines }) => lines.some((one) => one.id === id));
-  assert.match(object.key, new RegExp(`^telemetry/${iso(received).slice(0, 10)}/${iso(received).slice(11, 13)}/00-[0-9a-f]{20}\\.ndjson\\.gz$`));
+  assert.match(
+    object.key,
+    new RegExp(`^telemetry/${iso(received).slice(0, 10)}/${iso(received).slice(11, 13)}/00-[0-9a-f]{20}\\.ndjson\\.gz$`),
+  );
 
   const { json } = await cloud.api('GET', `/api/admin/devices/${device.id}`, { token });
   assert.equal(json.online, true);
@@ -82,7 +87,11 @@ test('the webhook asks no database', async () => {
   accepted(await publish(telemetry(device)));
   await counted(1);
   const calls = cloud.faults.calls({ worker: 'telemetry', binding: 'DB' }).slice(before);
-  assert.deepEqual(calls.flatMap(({ names }) => names), ['rollups_for', 'write_rollups'], 'the queue’s consumer does, twice');
+  assert.deepEqual(
+    calls.flatMap(({ names }) => names),
+    ['rollups_for', 'write_rollups'],
+    'the queue’s consumer does, twice',
+  );
   assert.equal(cloud.faults.calls({ binding: 'TELEMETRY_QUEUE' }).length, 1);
 });
 
@@ -102,11 +111,21 @@ test('metrics are counted, summed and bounded over the hour, and the latest is l
 });
 
 test('a message belongs to the hour in which it was measured', async () => {
-  for (const [ago, minute] of [[2, 59], [1, 0], [1, 59]]) {
+  for (const [ago, minute] of [
+    [2, 59],
+    [1, 0],
+    [1, 59],
+  ]) {
     const at = hourStart(ago) + minute * MINUTE;
     accepted(await publish(telemetry(device, { at }), { publish_received_at: hourStart() }));
   }
-  assert.deepEqual((await counted(3)).map(({ hour, messages }) => [hour, messages]), [[iso(hourStart(2)), 1], [iso(hourStart(1)), 2]]);
+  assert.deepEqual(
+    (await counted(3)).map(({ hour, messages }) => [hour, messages]),
+    [
+      [iso(hourStart(2)), 1],
+      [iso(hourStart(1)), 2],
+    ],
+  );
 });
 
 test('a device’s clock that cannot be right is not believed', async () => {
@@ -114,7 +133,10 @@ test('a device’s clock that cannot be right is not believed', async () => {
   for (const off of [-25 * 60, 6, -30 * 365 * 24 * 60]) {
     accepted(await publish(telemetry(device, { at: received + off * MINUTE }), { publish_received_at: received }));
   }
-  assert.deepEqual((await counted(3)).map(({ hour, messages, last_at }) => [hour, messages, last_at]), [[iso(hourStart(1)), 3, iso(received)]]);
+  assert.deepEqual(
+    (await counted(3)).map(({ hour, messages, last_at }) => [hour, messages, last_at]),
+    [[iso(hourStart(1)), 3, iso(received)]],
+  );
 });
 
 test('a message that comes twice counts once', async () => {
@@ -160,19 +182,37 @@ test('bytes that are no JSON are refused', async () => {
 
 test('every fault of a message is named at once, and nothing is queued', async () => {
   const line = { ts: 1, lvl: 'I', tag: 'BOOT', msg: 'boot:power_on' };
+  const names = (count) => Array.from({ length: count }, (_, n) => `${'abcdefghij'[Math.floor(n / 10)]}.${'abcdefghij'[n % 10]}`);
   for (const [payload, pointers] of [
     [{}, ['/device_id', '/timestamp', '/metrics']],
     [{ t: 21.5, seq: 7 }, ['/device_id', '/timestamp', '/metrics']],
     [telemetry(makeDevice()), ['/device_id']],
-    [telemetry(device, { timestamp: '2026-01-20', uptime_sec: -5, firmware_version: 'one' }), ['/timestamp', '/uptime_sec', '/firmware_version']],
+    [
+      telemetry(device, { timestamp: '2026-01-20', uptime_sec: -5, firmware_version: 'one' }),
+      ['/timestamp', '/uptime_sec', '/firmware_version'],
+    ],
     [telemetry(device, { metrics: [] }), ['/metrics']],
-    [telemetry(device, { metrics: { heap: 1, 'System.heap': 1, 'a.b': '1', 'c.d': null, 'e.f.g': 1 } }), ['/metrics/heap', '/metrics/System.heap', '/metrics/a.b', '/metrics/c.d', '/metrics/e.f.g']],
-    [telemetry(device, { metrics: Object.fromEntries(Array.from({ length: 65 }, (_, n) => [`m.${'x'.repeat(n + 1)}`.slice(0, 64 + 2), 1])) }), null],
-    [telemetry(device, { logs: [line, { ...line, lvl: 'X', tag: 'x'.repeat(17), msg: 'x'.repeat(129), ts: -1 }, 'text'] }), ['/logs/1/lvl', '/logs/1/tag', '/logs/1/msg', '/logs/1/ts', '/logs/2']],
+    [
+      telemetry(device, { metrics: { heap: 1, 'System.heap': 1, 'a.b': '1', 'c.d': null, 'e.f.g': 1 } }),
+      ['/metrics/heap', '/metrics/System.heap', '/metrics/a.b', '/metrics/c.d', '/metrics/e.f.g'],
+    ],
+    [telemetry(device, { metrics: Object.fromEntries(names(65).map((name) => [name, 1])) }), ['/metrics']],
+    [
+      telemetry(device, { logs: [line, { ...line, lvl: 'X', tag: 'x'.repeat(17), msg: 'x'.repeat(129), ts: -1 }, 'text'] }),
+      ['/logs/1/lvl', '/logs/1/tag', '/logs/1/msg', '/logs/1/ts', '/logs/2'],
+    ],
     [telemetry(device, { logs: Array.from({ length: 101 }, () => line) }), ['/logs']],
     ['null', ['']],
   ]) {
-    isProblem(await publish(payload), 422, pointers ?? undefined);
+    isProblem(await publish(payload), 422, pointers);
+  }
+  assert.deepEqual(cloud.faults.calls(), []);
+});
+
+test('a body that is not EMQX’s is refused as such', async () => {
+  for (const route of ['telemetry', 'device-state', 'device-offline']) {
+    for (const body of ['', '{', 'text', '{"topic": "}']) isProblem(await cloud.emqx.webhook(route, body), 400);
+    for (const body of ['[]', 'null', '"text"', '{"clientid": 5}']) isProblem(await cloud.emqx.webhook(route, body), 422, ['']);
   }
   assert.deepEqual(cloud.faults.calls(), []);
 });

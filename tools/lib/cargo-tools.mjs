@@ -1,6 +1,6 @@
 // Programs from crates.io, at exact versions, built by the native compiler into the user's cache.
 
-import { existsSync, mkdirSync } from 'node:fs';
+import { existsSync, mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { withLock } from './lock.mjs';
 import { CACHE, TOOLS } from './paths.mjs';
@@ -14,6 +14,7 @@ import { SetupError, duration, say } from './say.mjs';
  * @property {string} version
  * @property {boolean} locked use the versions that the crate's author locked
  * @property {string} why for the person who waits
+ * @property {boolean} [keepBuild] another tool is built next, of many of the same crates
  * @property {string[]} [versionArgs] how the program is asked for its version
  */
 
@@ -58,15 +59,17 @@ async function works(path, tool, env) {
 async function install(tool, root, env) {
   say(`${tool.crate} ${tool.version}: building with cargo install; ${tool.why} (once; a few minutes)`);
   mkdirSync(TOOLS, { recursive: true });
+  const build = join(CACHE, 'build');
   const args = ['install', tool.crate, '--version', `=${tool.version}`, '--bin', tool.bin, '--root', root, '--force'];
   if (tool.locked) args.push('--locked');
   const result = await runLong(tool.crate, 'cargo', args, {
     // Away from the project, whose own cargo configuration is not for tools.
     cwd: CACHE,
-    // One target directory for all tools: they share many crates.
-    env: { ...env, ...QUICK_PROFILE, CARGO_TARGET_DIR: join(CACHE, 'build') },
+    env: { ...env, ...QUICK_PROFILE, CARGO_TARGET_DIR: build },
     ...crateCounter(),
   });
+  // Half a gigabyte that only the next tool may have a use for.
+  if (!tool.keepBuild || !result.ok) rmSync(build, { recursive: true, force: true });
   if (!result.ok) {
     throw new SetupError(`${tool.crate} ${tool.version} could not be built`, {
       output: result.tail,

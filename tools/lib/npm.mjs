@@ -4,7 +4,7 @@ import { createHash } from 'node:crypto';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { withLock } from './lock.mjs';
-import { NODE_MODULES, ROOT } from './paths.mjs';
+import { CLONE, NODE_MODULES, ROOT } from './paths.mjs';
 import { capture, runLong } from './proc.mjs';
 import { SetupError, duration, say } from './say.mjs';
 
@@ -18,9 +18,7 @@ const MINIMUM_NODE = 22;
  */
 export async function ensurePackages() {
   if (!installed()) {
-    // The lock is this clone's, not the user's: other clones have their own node_modules.
-    const clone = createHash('sha256').update(ROOT).digest('hex').slice(0, 8);
-    await withLock(`npm-packages-${clone}`, async () => {
+    await withLock(`npm-packages-${CLONE}`, async () => {
       if (!installed()) await install();
     });
   }

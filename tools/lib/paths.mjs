@@ -1,6 +1,7 @@
 // Where things are. Nothing outside the repository and the user's own cache directory is written,
 // except Debian packages, which `debian.mjs` asks apt for.
 
+import { createHash } from 'node:crypto';
 import { homedir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -13,6 +14,12 @@ export const CACHE = process.env.RS1_CACHE || join(process.env.XDG_CACHE_HOME ||
 
 /** Programs that cargo built, one directory a version: `<name>-<version>/bin/<name>`. */
 export const TOOLS = join(CACHE, 'tools');
+
+/** Tells clones apart in the cache: the locks on node_modules and on the build are a clone's, not the user's. */
+export const CLONE = createHash('sha256').update(ROOT).digest('hex').slice(0, 8);
+
+/** What long steps printed, for when one fails. */
+export const LOGS = join(ROOT, 'target', 'logs');
 
 export const NODE_MODULES = join(ROOT, 'node_modules');
 

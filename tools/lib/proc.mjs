@@ -4,7 +4,7 @@ import { spawn } from 'node:child_process';
 import { createWriteStream, mkdirSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
-import { CACHE } from './paths.mjs';
+import { LOGS } from './paths.mjs';
 import { duration, say } from './say.mjs';
 
 /**
@@ -26,6 +26,10 @@ export function capture(command, args, { cwd, env = process.env, timeout = 60_00
     child.on('close', (status) => resolve({ ok: status === 0, status, stdout, stderr }));
   });
 }
+
+/** Long-running children, which must not outlive us: whoever stops `npm test` wants the compiler stopped too. */
+const running = new Set();
+process.on('exit', () => running.forEach((child) => child.kill('SIGTERM')));
 
 /** How often a long step says that it is alive. */
 const PULSE_MS = 20_000;
@@ -50,14 +54,14 @@ const TAIL_LINES = 40;
  */
 export function runLong(label, command, args, { cwd, env = process.env, timeout, onLine, progress, tailLines = TAIL_LINES } = {}) {
   const started = Date.now();
-  const logs = join(CACHE, 'logs');
-  mkdirSync(logs, { recursive: true });
-  const log = join(logs, `${label.replace(/[^a-z0-9.]+/gi, '-')}.log`);
+  mkdirSync(LOGS, { recursive: true });
+  const log = join(LOGS, `${label.replace(/[^a-z0-9.]+/gi, '-')}.log`);
   const file = createWriteStream(log);
   file.write(`$ ${[command, ...args].join(' ')}\n`);
 
   return new Promise((resolve) => {
     const child = spawn(command, args, { cwd, env, timeout, stdio: ['ignore', 'pipe', 'pipe'] });
+    running.add(child);
     const tail = [];
     let rest = '';
     const take = (text) => {
@@ -80,6 +84,7 @@ export function runLong(label, command, args, { cwd, env = process.env, timeout,
 
     const done = (ok, extra) => {
       clearInterval(pulse);
+      running.delete(child);
       if (rest) tail.push(rest);
       if (extra) tail.push(extra);
       file.end(() => resolve({ ok, tail: tail.join('\n'), log, ms: Date.now() - started }));

@@ -46,7 +46,7 @@ impl fmt::Debug for Vars {
 ///
 /// Plain data only: the bounds of a `static` keep JavaScript handles out.
 ///
-/// ```ignore
+/// ```text
 /// static CONFIG: PerIsolate<Result<Config, ConfigFaults>> = PerIsolate::new();
 /// let config = CONFIG.get(&env, |vars| Config::from_vars(&|name| vars.get(name).map(str::to_owned)));
 /// ```

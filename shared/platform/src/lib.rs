@@ -26,7 +26,6 @@ pub mod clock;
 pub mod cron;
 pub mod d1;
 pub mod env;
-pub use rs1_domain::event;
 pub mod head;
 pub mod http_client;
 pub mod log;
@@ -38,6 +37,7 @@ mod serve;
 pub mod task;
 
 pub use env::{PerIsolate, Vars};
+pub use rs1_domain::event;
 pub use serve::{RawRequest, RawResponse, Service, serve};
 /// The bindings of the worker, as the runtime hands them to an event. Good for that event only.
 pub use worker::Env;
@@ -50,7 +50,7 @@ pub mod __macro {
 
 /// Exports a worker's event handlers to the runtime.
 ///
-/// ```ignore
+/// ```text
 /// rs1_platform::events! {
 ///     fetch = fetch,          // async fn fetch(request: RawRequest, env: Env) -> RawResponse
 ///     queue = consume,        // async fn consume(batch: queue::RawBatch, env: Env)

@@ -105,7 +105,11 @@ async fn read_body(
     }
     let limit = (service.body_limit)(method, path);
     if limit == 0 {
-        // Nobody looks at it: whoever posts to a path that takes nothing is to hear that.
+        // Nobody looks at it: whoever posts to a path that takes nothing is to hear that. It is read and
+        // dropped if it is not large, for the runtime closes a connection whose request was not read.
+        if content_length.is_none_or(|length| length <= DRAINED) {
+            let _ = task::read(&body(request, 0, false, DRAINED)).await;
+        }
         return Ok(Vec::new());
     }
     if content_length.is_some_and(|length| length > limit.saturating_add(DRAINED)) {

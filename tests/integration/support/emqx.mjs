@@ -7,7 +7,12 @@ import { readJson, sendJson } from '../../../local/lib/http.mjs';
 import { HOST } from '../../../local/lib/ports.mjs';
 
 /** What EMQX's HTTP client sends with every webhook, as `emqx/emqx.conf` asks it to. */
-const HEADERS = { 'content-type': 'application/json', accept: 'application/json', 'user-agent': 'emqx', 'cache-control': 'no-cache' };
+const HEADERS = {
+  'content-type': 'application/json',
+  accept: 'application/json',
+  'user-agent': 'emqx',
+  'cache-control': 'no-cache',
+};
 
 /**
  * @param {object} options
@@ -26,7 +31,8 @@ export function emqxCaller({ api, secret }) {
     return Object.assign(answer, { verdict: authnVerdict(answer) });
   };
   const authz = async (columns, options) => {
-    const body = { clientid: '', username: '', peerhost: '203.0.113.7', topic: '', action: 'publish', qos: '1', retain: 'false', ...columns };
+    const usual = { clientid: '', username: '', peerhost: '203.0.113.7', topic: '', action: 'publish', qos: '1', retain: 'false' };
+    const body = { ...usual, ...columns };
     const answer = await webhook('mqtt-acl', body, options);
     return Object.assign(answer, { verdict: authzVerdict(answer) });
   };
@@ -55,13 +61,14 @@ export function emqxCaller({ api, secret }) {
 
     /**
      * Sends a recorded call, with this harness's secret in place of the recorded one.
-     * @param {{ method: string, purpose: string, path: string, headers: Record<string, string>, body: unknown, body_is_raw_text?: boolean }} fixture
+     * @param {{ method: string, purpose: string, path: string, headers: Record<string, string>, body: unknown }} fixture
      */
     async replay({ method, purpose, path, headers, body }) {
-      const sent = Object.entries(headers).map(([name, value]) => (/^x-webhook-secret$/i.test(name) ? [name, secret] : [name, value]));
+      const own = Object.entries(headers).map(([name, value]) => [name, /^x-webhook-secret$/i.test(name) ? secret : value]);
       // Sent as EMQX would: its JSON text, with the recorded content type or none.
       const text = typeof body === 'string' ? body : JSON.stringify(body);
-      const answer = await api(method, path, { body: text, headers: { ...Object.fromEntries(sent), host: 'api.localhost', connection: 'keep-alive' } });
+      const sent = { ...Object.fromEntries(own), host: 'api.localhost', connection: 'keep-alive' };
+      const answer = await api(method, path, { body: text, headers: sent });
       if (purpose === 'authn') return Object.assign(answer, { verdict: authnVerdict(answer) });
       if (purpose === 'authz') return Object.assign(answer, { verdict: authzVerdict(answer) });
       return Object.assign(answer, { fate: fateOf(answer.status) });

@@ -22,6 +22,9 @@ export { eventually } from '../../../local/lib/wait.mjs';
 
 const OPERATOR = 'operator@optic.works';
 
+/** What Cloudflare adds to a request on its way in, and Miniflare does not. */
+const FROM_THE_EDGE = { 'cf-ray': '9a1b2c3d4e5f6071-LCL' };
+
 /**
  * @param {object} [options]
  * @param {string[]} [options.only] these workers; the others' routes answer 404
@@ -66,7 +69,7 @@ export async function startHarness(options = {}) {
     await stopAll(closers);
     throw error;
   }
-  const api = httpClient({ port: ports.http });
+  const api = httpClient({ port: ports.http, headers: FROM_THE_EDGE });
   closers.unshift(() => api.close());
 
   const adminToken = ({ email = OPERATOR, ...rest } = {}) => idp.operatorToken({ email, ...rest });
