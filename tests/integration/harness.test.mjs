@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { after, before, beforeEach, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { Worker } from 'node:worker_threads';
 import { authnVerdict, authzVerdict, fateOf } from './support/emqx.mjs';
 import { eventually, makeDevice, startHarness } from './support/harness.mjs';
 
@@ -122,6 +123,19 @@ test('a worker gets the secrets that it requires and no others', async () => {
 
 test('what no worker claims is answered by nobody', async () => {
   assert.equal((await cloud.api('GET', '/elsewhere')).status, 404);
+});
+
+test('who is woken by somebody else’s wake-up waits for its own', async () => {
+  const flag = new Int32Array(new SharedArrayBuffer(4));
+  const source = `const { workerData: flag } = require('node:worker_threads');
+    while (Atomics.notify(flag, 0) === 0);
+    Atomics.wait(flag, 0, 0, 20);
+    Atomics.store(flag, 0, 1);
+    Atomics.notify(flag, 0);`;
+  const other = new Worker(source, { eval: true, workerData: flag });
+  Atomics.wait(flag, 0, 0);
+  assert.equal(flag[0], 1);
+  await other.terminate();
 });
 
 test('device credentials are those of the contract', () => {
