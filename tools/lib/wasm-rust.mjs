@@ -78,8 +78,8 @@ export async function ensureWasmRust(env, native, pathFirst) {
   });
 }
 
-/** The line of rustup's output that says what went wrong. */
-const reasonIn = (output) => (/^error: (.*)/m.exec(output)?.[1] ?? output.split('\n').pop() ?? '').trim();
+/** The words of rustup's output that say what went wrong; the causes that it adds go on for a screen. */
+const reasonIn = (output) => (/^error: ([^:\n]*)/m.exec(output)?.[1] ?? output.split('\n').pop() ?? '').trim();
 
 /** The native compiler, if it has the wasm32 library. */
 async function nativeWasm(env) {
