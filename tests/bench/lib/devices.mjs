@@ -1,0 +1,44 @@
+// The devices that the load comes from: enrolled by writing the rows that enrolment would write.
+
+import { createCipheriv, randomBytes } from 'node:crypto';
+import { writeFileSync } from 'node:fs';
+import { makeDevice } from '../../../local/lib/credentials.mjs';
+
+/** @param {number} count */
+export function makeDevices(count) {
+  return Array.from({ length: count }, () => makeDevice());
+}
+
+/**
+ * A device's key as it is stored: `1.` and Base64 of nonce, ciphertext and tag; AES-256-GCM with the device id as associated data.
+ * Written on its own, from the contract, like the rest of local/lib/credentials.mjs.
+ */
+function seal(device, kekHex) {
+  const nonce = randomBytes(12);
+  const cipher = createCipheriv('aes-256-gcm', Buffer.from(kekHex, 'hex'), nonce).setAAD(Buffer.from(device.id));
+  const sealed = Buffer.concat([nonce, cipher.update(Buffer.from(device.secretHash, 'hex')), cipher.final(), cipher.getAuthTag()]);
+  return `1.${sealed.toString('base64')}`;
+}
+
+/**
+ * @param {D1Database} db of ours or of the peer's
+ * @param {import('../../../local/lib/credentials.mjs').Device[]} devices
+ * @param {string} kekHex
+ * @param {'ours' | 'peer'} schema
+ */
+export async function enrol(db, devices, kekHex, schema) {
+  const rows = devices.map((device) => [device.id, device.mac, seal(device, kekHex), Date.now()]);
+  const [column, value] = schema === 'ours' ? [', enrolled_by', ", 'bench'"] : ['', ''];
+  await db
+    .prepare(
+      `INSERT INTO devices (device_id, mac_address, sealed_key, enrolled_at${column})
+       SELECT value->>0, value->>1, value->>2, value->>3${value} FROM json_each(?1)`,
+    )
+    .bind(JSON.stringify(rows))
+    .run();
+}
+
+/** The file that load.lua reads. Written anew for each round: passwords are of the hour. */
+export function writeDevices(path, devices) {
+  writeFileSync(path, devices.map((device) => `${device.id} ${device.password()}\n`).join(''));
+}

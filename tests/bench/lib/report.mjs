@@ -1,0 +1,107 @@
+// The tables, and a verdict for each target.
+
+import { median, ratio } from './numbers.mjs';
+import { BUNDLE, SPEED, STATEMENTS } from './targets.mjs';
+
+const integer = (value) => Math.round(value).toLocaleString('en');
+const decimal = (value) => value.toFixed(value < 10 ? 2 : 1);
+const times = (value) => `${value.toFixed(2)}x`;
+const range = (values, show) => `${show(Math.min(...values))}-${show(Math.max(...values))}`;
+
+/** @typedef {{ what: string, is: string, wanted: string, met: boolean }} Verdict */
+
+const verdict = (what, is, wanted, met) => ({ what, is, wanted, met });
+const mark = ({ is, wanted, met }) => `${is} (${wanted}) ${met ? '✓' : '✗'}`;
+
+/** Right-aligned columns but for the first two. @param {string[][]} rows the first one is the head */
+function table(rows) {
+  const widths = rows[0].map((_, column) => Math.max(...rows.map((row) => row[column].length)));
+  const line = (row) => row.map((cell, column) => (column < 2 ? cell.padEnd(widths[column]) : cell.padStart(widths[column]))).join('   ');
+  return rows.map((row) => `  ${line(row)}`.trimEnd()).join('\n');
+}
+
+/** @returns {{ text: string, verdicts: Verdict[] }} */
+export function speedReport(systems, { series, ledgers }) {
+  const verdicts = [];
+  const rows = [['route', 'system', 'req/s', 'range', 'p50 ms', 'p99 ms', 'CPU µs', 'of the peer', 'by CPU', 'of the ceiling']];
+  for (const [route, bySystem] of Object.entries(series)) {
+    for (const { name, kind } of systems) {
+      const { rps, p50, p99, cpu } = bySystem[name];
+      const against = (other) => {
+        if (kind !== 'ours' || !bySystem[other]) return '';
+        const { median: is, low, high } = ratio(rps, bySystem[other].rps);
+        const target = SPEED.find((each) => each.route === route && each.than === other);
+        const text = `${times(is)} [${low.toFixed(2)}-${high.toFixed(2)}]`;
+        if (!target) return text;
+        const found = verdict(`${route}: ${name}, times the ${other}`, times(is), `≥ ${target.least}`, is >= target.least);
+        if (name === 'ours') verdicts.push(found);
+        return `${text} ${mark({ ...found, is: '' }).trim()}`;
+      };
+      rows.push([
+        name === systems[0].name ? route : '',
+        name,
+        ...[integer(median(rps)), range(rps, integer), decimal(median(p50)), decimal(median(p99))],
+        ...[Number.isNaN(cpu[0]) ? '' : integer(median(cpu)), against('peer')],
+        ...[kind === 'ours' && bySystem.peer && !Number.isNaN(cpu[0]) ? times(1 / ratio(cpu, bySystem.peer.cpu).median) : '', against('ceiling')],
+      ]);
+    }
+  }
+  let text = table(rows);
+  if (series.telemetry) text += `\n\n${settlement(systems, series.telemetry, ledgers)}`;
+  return { text, verdicts };
+}
+
+/** Telemetry to its end: all that was acknowledged is archived and counted, and how long that took. */
+function settlement(systems, series, ledgers) {
+  const real = systems.filter(({ name }) => ledgers[name]);
+  const rows = [['telemetry', 'to its end', 'acknowledged', 'archived', 'counted', 'R2 objects', 'drain s', 'messages/s until settled', 'of the peer']];
+  for (const { name, kind } of real) {
+    const { acknowledged, archived, counted, objects } = ledgers[name];
+    const { drain, settled } = series[name];
+    const against = kind === 'ours' && series.peer ? times(ratio(settled, series.peer.settled).median) : '';
+    rows.push(['', name, integer(acknowledged), integer(archived), integer(counted), integer(objects), decimal(median(drain)), integer(median(settled)), against]);
+  }
+  return table(rows);
+}
+
+export function callsReport(byName) {
+  const verdicts = [];
+  const rows = [['calls', 'system', 'D1 statements', 'R2', 'queue']];
+  for (const [name, counts] of Object.entries(byName)) {
+    for (const [what, { statements, r2, queue }] of Object.entries(counts)) {
+      const most = name === 'ours' ? STATEMENTS[what] : undefined;
+      const found = verdict(`${what}: D1 statements`, String(statements), `≤ ${most}`, statements <= most);
+      if (most !== undefined) verdicts.push(found);
+      rows.push([what, name, most === undefined ? String(statements) : mark(found), String(r2), String(queue)]);
+    }
+  }
+  return { text: table(rows), verdicts };
+}
+
+export function startupReport(byName) {
+  const rows = [['start-up', 'system', 'ready ms', 'first answer ms', 'second ms']];
+  for (const [name, { ready, first, second }] of Object.entries(byName)) {
+    rows.push(['', name, integer(median(ready)), decimal(median(first)), decimal(median(second))]);
+  }
+  return { text: table(rows), verdicts: [] };
+}
+
+/** @param {{ name: string, js: number, wasm: number, gzip: number, ours: boolean }[]} bundles */
+export function sizeReport(bundles) {
+  const kilo = (bytes) => (bytes / 1000).toFixed(1);
+  const verdicts = [];
+  const rows = [['bundles', 'worker', 'js KB', 'wasm KB', 'gzip KB']];
+  for (const { name, js, wasm, gzip, ours } of bundles) {
+    const found = verdict(`${name}: bundle`, `${kilo(gzip)} KB`, `≤ ${BUNDLE / 1000}`, gzip <= BUNDLE);
+    if (ours) verdicts.push(found);
+    rows.push(['', name, kilo(js), kilo(wasm), ours ? mark({ ...found, is: kilo(gzip) }) : kilo(gzip)]);
+  }
+  return { text: table(rows), verdicts };
+}
+
+/** @param {Verdict[]} verdicts */
+export function summary(verdicts) {
+  const missed = verdicts.filter(({ met }) => !met);
+  if (missed.length === 0) return `all ${verdicts.length} targets met`;
+  return [`${verdicts.length - missed.length} of ${verdicts.length} targets met; missed:`, ...missed.map((each) => `  ${each.what}: ${mark(each)}`)].join('\n');
+}

@@ -1,0 +1,132 @@
+// What is measured, side by side: each in its own Miniflare and so its own workerd, all with the telemetry worker's
+// configuration (bindings, queue settings, routes) and real D1, R2 and queues.
+
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { build } from 'esbuild';
+import { startCloud } from '../../../local/lib/cloud.mjs';
+import { freePorts } from '../../../local/lib/ports.mjs';
+import { readWorkers } from '../../../local/lib/workers.mjs';
+
+const HERE = fileURLToPath(new URL('..', import.meta.url));
+
+/**
+ * @typedef {object} System
+ * @property {string} name
+ * @property {'ours' | 'peer' | 'ceiling'} kind
+ * @property {string} main the module that workerd loads
+ * @property {import('../../../local/lib/workers.mjs').WorkerTable} table
+ * @property {Record<string, number>} status what each route answers when all is well
+ */
+
+/**
+ * In memory, where a machine has such a place. The local D1 writes a counter to disk with every query, reads too, and waits
+ * for the disk (5 ms on a common one) with everything else in the process standing still: on disk it is the disk
+ * that is measured. In production a read writes nothing, and a write holds up nobody else.
+ */
+export function defaultRoot() {
+  return existsSync('/dev/shm') ? '/dev/shm' : tmpdir();
+}
+
+/** Right answers of the real ones; the ceiling knows only 200. */
+const STATUS = { admission: 200, acl: 200, state: 204, telemetry: 202 };
+const CEILING_STATUS = { admission: 200, acl: 200, state: 200, telemetry: 200 };
+
+export class Workshop {
+  /** Bundles and state; removed at the end. @type {string} */
+  directory;
+
+  /** @param {string} [root] where */
+  constructor(root = defaultRoot()) {
+    this.directory = mkdtempSync(join(root, 'rs1-bench-'));
+  }
+
+  /**
+   * @param {{ name: string, directory: string }[]} also other bundles of the telemetry worker
+   * @returns {Promise<System[]>} ours first
+   */
+  async systems(also = []) {
+    const [table] = readWorkers(['telemetry']);
+    const peer = await this.#bundlePeer();
+    const ours = (name, main) => ({ name, kind: 'ours', main, table: { ...table, main }, status: STATUS });
+    const databases = table.d1_databases.map((db) => ({ ...db, migrations_dir: join(HERE, 'peer', 'migrations') }));
+    const ceiling = join(HERE, 'ceiling', 'index.js');
+    return [
+      ours('ours', table.main),
+      ...also.map(({ name, directory }) => ours(name, resolve(directory, 'index.js'))),
+      { name: 'peer', kind: 'peer', main: peer, table: { ...table, main: peer, d1_databases: databases }, status: STATUS },
+      { name: 'ceiling', kind: 'ceiling', main: ceiling, table: { ...table, main: ceiling }, status: CEILING_STATUS },
+    ];
+  }
+
+  async #bundlePeer() {
+    const outfile = join(this.directory, 'peer', 'index.js');
+    await build({
+      entryPoints: [join(HERE, 'peer', 'src', 'index.ts')],
+      outfile,
+      bundle: true,
+      minify: true,
+      format: 'esm',
+      target: 'es2024',
+      conditions: ['workerd', 'worker', 'browser'],
+      logLevel: 'warning',
+    });
+    return outfile;
+  }
+
+  /** An empty directory. @param {string} name */
+  fresh(name) {
+    const path = join(this.directory, 'state', name);
+    rmSync(path, { recursive: true, force: true });
+    mkdirSync(path, { recursive: true });
+    return path;
+  }
+
+  close() {
+    rmSync(this.directory, { recursive: true, force: true });
+  }
+}
+
+/**
+ * @param {System} system
+ * @param {object} run
+ * @param {Record<string, string>} run.secrets
+ * @param {string} run.persist
+ */
+export async function start(system, { secrets, persist }) {
+  const ports = await freePorts();
+  const before = runtimes();
+  const lost = [];
+  const cloud = await startCloud({
+    workers: [system.table],
+    secrets,
+    ports,
+    persist,
+    // Every log line is written, piped and read to its end; nobody looks at it but for what went wrong.
+    onLine: (line) => {
+      if (!line.startsWith('{') || /"level":"(warn|error)"/.test(line)) lost.push(line.slice(0, 500));
+    },
+    onDeadLetter: (letter) => lost.push(`dead letter: ${JSON.stringify(letter).slice(0, 300)}`),
+    onCrash: () => lost.push('workerd crashed and was started again'),
+  });
+  const [runtime] = runtimes().filter((pid) => !before.includes(pid));
+  return { cloud, port: ports.http, trouble: lost, cpu: () => (runtime ? cpuSeconds(runtime) : NaN) };
+}
+
+/** The workerd processes that this process has started (Linux; elsewhere none are found). */
+function runtimes() {
+  try {
+    const children = readFileSync(`/proc/self/task/${process.pid}/children`, 'utf8').trim().split(' ').filter(Boolean);
+    return children.filter((pid) => readFileSync(`/proc/${pid}/comm`, 'utf8').trim() === 'workerd');
+  } catch {
+    return [];
+  }
+}
+
+/** What a process has used, user and system; proc(5) counts hundredths of a second. */
+function cpuSeconds(pid) {
+  const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').replace(/^.*\) /s, '').split(' ');
+  return (Number(fields[11]) + Number(fields[12])) / 100;
+}

@@ -1,0 +1,25 @@
+// What issue 2 asks for, and whether it is so.
+
+import { BUDGET_BYTES } from '../../../tools/build.mjs';
+
+/** Requests a second, as a multiple of another system's in the same round. */
+export const SPEED = [
+  { route: 'admission', than: 'peer', least: 1.1 },
+  { route: 'acl', than: 'peer', least: 1.1 },
+  { route: 'state', than: 'peer', least: 1.1 },
+  { route: 'telemetry', than: 'peer', least: 5 },
+  { route: 'acl', than: 'ceiling', least: 0.8 },
+];
+
+/** D1 statements, at most. */
+export const STATEMENTS = {
+  admission: 1,
+  acl: 0,
+  telemetry: 0,
+  'batch of 1': 2,
+  'batch of 10': 2,
+  'batch of 100': 2,
+};
+
+/** Of a bundle, gzip. */
+export const BUNDLE = BUDGET_BYTES;

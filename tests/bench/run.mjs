@@ -1,0 +1,112 @@
+// `npm run bench`: our telemetry worker beside a plain TypeScript peer and an empty JavaScript worker. See README.md.
+
+import { readFileSync, statSync, writeFileSync } from 'node:fs';
+import { cpus, loadavg } from 'node:os';
+import { gzipSync } from 'node:zlib';
+import { misuse, readOptions, wholeNumber } from '../../local/lib/options.mjs';
+import { generateSecrets } from '../../local/lib/secrets.mjs';
+import { command } from '../../local/lib/trouble.mjs';
+import { buildWorkers, measureBundles } from '../../tools/build.mjs';
+import { countCalls } from './lib/calls.mjs';
+import { callsReport, sizeReport, speedReport, startupReport, summary } from './lib/report.mjs';
+import { measureStartup } from './lib/startup.mjs';
+import { Workshop, defaultRoot } from './lib/systems.mjs';
+import { ROUTES, measureThroughput } from './lib/throughput.mjs';
+import { findWrk } from './lib/wrk.mjs';
+
+const PARTS = [...ROUTES, 'sizes', 'startup', 'calls'];
+
+const USAGE = {
+  text: `npm run bench [-- OPTIONS]
+
+Measures the telemetry worker's release bundle beside two others, each in its own Miniflare:
+  peer      the same in plain TypeScript (tests/bench/peer)
+  ceiling   an empty JavaScript worker: looks at nothing, logs nothing, answers a constant
+
+  --seconds N        of one round (default 3)
+  --rounds N         a system and route (default 5); the systems take turns
+  --connections N    of the load generator (default 8)
+  --only A,B         of ${PARTS.join(', ')}
+  --also NAME=DIR    another bundle of the telemetry worker, e.g. one that was kept before a change; may be repeated
+  --no-build         measures what is in dist/, however old
+  --strict           a missed target is an exit status of 1; otherwise only a wrong answer or a lost message is
+  --state DIR        where D1, R2 and queues keep theirs (default ${defaultRoot()}; why, says lib/systems.mjs)
+  --json FILE        writes every number there
+`,
+  options: {
+    seconds: { type: 'string', default: '3' },
+    rounds: { type: 'string', default: '5' },
+    connections: { type: 'string', default: '8' },
+    only: { type: 'string' },
+    also: { type: 'string', multiple: true, default: [] },
+    'no-build': { type: 'boolean', default: false },
+    strict: { type: 'boolean', default: false },
+    state: { type: 'string' },
+    json: { type: 'string' },
+  },
+};
+
+async function main() {
+  const options = readOptions(USAGE);
+  if (options.help) return 0;
+  const { values } = options;
+  const seconds = wholeNumber(values, 'seconds', USAGE.text, 1, 600);
+  const rounds = wholeNumber(values, 'rounds', USAGE.text, 1, 100);
+  const connections = wholeNumber(values, 'connections', USAGE.text, 1, 256);
+  const parts = values.only?.split(',') ?? PARTS;
+  const unknown = parts.filter((part) => !PARTS.includes(part));
+  if (unknown.length > 0) throw misuse(`--only knows no ${unknown.join(', ')}`, USAGE.text);
+  const also = values.also.map((each) => {
+    const [, name, directory] = /^([\w.-]+)=(.+)$/.exec(each) ?? [];
+    if (!name || ['ours', 'peer', 'ceiling'].includes(name)) throw misuse(`--also wants NAME=DIR, not "${each}"`, USAGE.text);
+    return { name, directory };
+  });
+  const routes = ROUTES.filter((route) => parts.includes(route));
+  const wrk = routes.length > 0 ? findWrk() : undefined;
+  if (!values['no-build']) await buildWorkers();
+
+  const say = (line) => process.stderr.write(`${line}\n`);
+  const workshop = new Workshop(values.state);
+  try {
+    const secrets = generateSecrets();
+    const systems = await workshop.systems(also);
+    const results = { machine: { cores: cpus().length, model: cpus()[0]?.model, load: loadavg()[0] }, options: { seconds, rounds, connections } };
+    const reports = [];
+    const add = (report) => reports.push(report);
+
+    if (parts.includes('sizes')) add(sizeReport((results.sizes = sizes(systems))));
+    if (parts.includes('calls')) {
+      say('calls: counting');
+      results.calls = {};
+      for (const system of systems) if (system.kind !== 'ceiling') results.calls[system.name] = await countCalls(system);
+      add(callsReport(results.calls));
+    }
+    if (parts.includes('startup')) {
+      say('start-up: measuring');
+      add(startupReport((results.startup = await measureStartup({ systems, workshop, secrets, times: rounds }))));
+    }
+    if (routes.length > 0) {
+      say(`load: ${routes.length * systems.length * (rounds * seconds + 1)} s and the time to drain; ${connections} connections`);
+      results.load = await measureThroughput({ systems, workshop, secrets, wrk, routes, seconds, rounds, connections, say });
+      add(speedReport(systems, results.load));
+    }
+
+    const verdicts = reports.flatMap((report) => report.verdicts);
+    results.verdicts = verdicts;
+    const machine = `${results.machine.cores} cores, load ${results.machine.load.toFixed(1)} at the start; state in ${values.state ?? defaultRoot()}; medians of ${rounds} rounds of ${seconds} s, ${connections} connections`;
+    process.stdout.write(`\n${reports.map(({ text }) => text).join('\n\n')}\n\n  ${machine}\n  ceiling: an empty JavaScript worker; it takes the body in, looks at nothing and logs nothing\n\n`);
+    process.stdout.write(`${summary(verdicts)}\n`);
+    if (values.json) writeFileSync(values.json, `${JSON.stringify(results, null, 2)}\n`);
+    return values.strict && verdicts.some(({ met }) => !met) ? 1 : 0;
+  } finally {
+    workshop.close();
+  }
+}
+
+function sizes(systems) {
+  const peer = systems.find(({ name }) => name === 'peer').main;
+  const others = [{ name: 'peer', js: statSync(peer).size, wasm: 0, gzip: gzipSync(readFileSync(peer), { level: 9 }).length, ours: false }];
+  return [...measureBundles().map(({ worker, js, wasm, gzip }) => ({ name: worker, js, wasm, gzip, ours: true })), ...others];
+}
+
+await command(main);
