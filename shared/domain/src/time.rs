@@ -122,6 +122,12 @@ impl UnixMillis {
         text
     }
 
+    /// An instant out of a number that somebody else wrote; `None` outside the years 1970 to 9999, where
+    /// it could be stored but not be written as text and read back.
+    pub fn from_outside(millis: i64) -> Option<Self> {
+        (0..=LAST).contains(&millis).then_some(Self(millis))
+    }
+
     /// Whole hours since the epoch, rounded down: the unit of rollups and of device passwords.
     pub fn hour(self) -> i64 {
         self.0.div_euclid(HOUR)

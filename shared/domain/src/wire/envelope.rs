@@ -69,13 +69,15 @@ impl Envelope {
         let topic = body.topic.as_deref().unwrap_or_default();
         let parsed = DeviceTopic::parse(topic);
         faults.require(parsed.is_some(), "/topic", "must be a topic of a device, opticworks/{device_id}/…");
+        let received_at = body.publish_received_at.map_or(Some(now), UnixMillis::from_outside);
+        faults.require(received_at.is_some(), "/publish_received_at", fields::UNIX_MILLIS);
         let payload = read_payload(&body, &mut faults);
         let (Some(DeviceTopic { device, channel }), Some(payload), true) =
             (parsed, payload, faults.is_empty())
         else {
             return Err(faults);
         };
-        let received_at = body.publish_received_at.map_or(now, UnixMillis);
+        let received_at = received_at.unwrap_or(now);
         let id = match body.id {
             Some(id) if (1..=64).contains(&id.len()) => id.into_owned(),
             _ => content_id(topic, &payload, body.publish_received_at),
@@ -191,6 +193,15 @@ mod tests {
         assert_eq!(read(&json!([])).unwrap_err().as_slice()[0].pointer, "");
         let long = "x".repeat(limits::DEVICE_PAYLOAD + 1);
         assert!(read(&json!({"topic": topic(), "payload": long})).is_err());
+    }
+
+    #[test]
+    fn a_time_that_cannot_be_written_down_is_refused() {
+        for millis in [-1_i64, 253_402_300_800_000, 17_636_903_690_475_123] {
+            let faults =
+                read(&json!({"topic": topic(), "payload": "{}", "publish_received_at": millis})).unwrap_err();
+            assert_eq!(faults.as_slice()[0].pointer, "/publish_received_at", "{millis}");
+        }
     }
 
     #[test]

@@ -61,8 +61,8 @@ impl Disconnected {
         faults.require(right_event, "/event", "must be client.disconnected");
         let clientid = body.clientid.filter(|id| !id.is_empty());
         faults.require(clientid.is_some(), "/clientid", "is required");
-        let at = body.disconnected_at.or(body.timestamp);
-        faults.require(at.is_some(), "/disconnected_at", "is required, in Unix milliseconds");
+        let at = body.disconnected_at.or(body.timestamp).and_then(UnixMillis::from_outside);
+        faults.require(at.is_some(), "/disconnected_at", fields::UNIX_MILLIS);
         let (Some(clientid), Some(at), true) = (clientid, at, faults.is_empty()) else { return Err(faults) };
         let reason: String = body.reason.unwrap_or_default().chars().take(64).collect();
         let ending = match reason.as_str() {
@@ -74,8 +74,8 @@ impl Disconnected {
             client: ClientId::parse(&clientid),
             reason,
             ending,
-            connected_at: body.connected_at.map(UnixMillis),
-            disconnected_at: UnixMillis(at),
+            connected_at: body.connected_at.and_then(UnixMillis::from_outside),
+            disconnected_at: at,
         })
     }
 }

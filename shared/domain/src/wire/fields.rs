@@ -84,6 +84,9 @@ pub fn time(value: &Value) -> Option<UnixMillis> {
 /// What a fault says when a time is expected.
 pub const TIME: &str = "must be an RFC 3339 time, like 2026-01-20T10:00:00Z";
 
+/// What a fault says when EMQX's kind of time is expected.
+pub const UNIX_MILLIS: &str = "must be Unix milliseconds, of the years 1970 to 9999";
+
 /// Reads a JSON object from bytes.
 ///
 /// # Errors
