@@ -201,10 +201,11 @@ test('bad settings are all named, and their values nowhere', async (t) => {
     WEBHOOK_SECRET: 'too-short-a-secret',
     DEVICE_KEK: 'no-hex-at-all',
     OPERATOR_JWKS_URL: 'ftp://keys.example',
+    EMQX_API_KEY: 'a-key-without-its-secret',
   };
   const { ENVIRONMENT, OPERATOR_JWKS_URL } = values;
   const cloud = await startHarness({
-    secrets: { WEBHOOK_SECRET: values.WEBHOOK_SECRET, DEVICE_KEK: values.DEVICE_KEK },
+    secrets: { WEBHOOK_SECRET: values.WEBHOOK_SECRET, DEVICE_KEK: values.DEVICE_KEK, EMQX_API_KEY: values.EMQX_API_KEY },
     vars: {
       'device-api': { ENVIRONMENT, OPERATOR_ISSUER: '', OPERATOR_AUDIENCE: '', OPERATOR_JWKS_URL },
       telemetry: { ENVIRONMENT },
@@ -214,9 +215,9 @@ test('bad settings are all named, and their values nowhere', async (t) => {
   });
   t.after(() => cloud.stop());
   const faulty = {
-    'device-api': ['ENVIRONMENT', 'OPERATOR_ISSUER', 'OPERATOR_AUDIENCE', 'OPERATOR_JWKS_URL', 'DEVICE_KEK'],
-    telemetry: ['ENVIRONMENT', 'WEBHOOK_SECRET', 'DEVICE_KEK'],
-    ota: ['ENVIRONMENT'],
+    'device-api': ['ENVIRONMENT', 'OPERATOR_ISSUER', 'OPERATOR_AUDIENCE', 'OPERATOR_JWKS_URL', 'DEVICE_KEK', 'EMQX_API_KEY'],
+    telemetry: ['ENVIRONMENT', 'WEBHOOK_SECRET', 'DEVICE_KEK', 'EMQX_API_KEY'],
+    ota: ['ENVIRONMENT', 'EMQX_API_KEY'],
     health: ['ENVIRONMENT'],
   };
   for (const [worker, names] of Object.entries(faulty)) {

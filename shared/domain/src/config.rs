@@ -1,9 +1,30 @@
 //! Reading configuration: every fault is named, none of the values is.
 
+use std::fmt;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
 /// Reads a worker's variables and secrets and collects what is wrong with them.
 pub struct Settings<'a> {
     look_up: &'a dyn Fn(&str) -> Option<String>,
     faults: Vec<String>,
+}
+
+/// The broker's management API, and what to say to it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct BrokerApi {
+    /// Its base, without a slash at the end: `https://emqx.optic.works/api/v5`.
+    pub url: String,
+    /// The value of `Authorization`.
+    pub authorization: String,
+}
+
+impl fmt::Debug for BrokerApi {
+    /// Where it is, and not the key.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BrokerApi").field("url", &self.url).finish_non_exhaustive()
+    }
 }
 
 /// Where a worker runs.
@@ -75,6 +96,19 @@ impl<'a> Settings<'a> {
         })
     }
 
+    /// `EMQX_API_URL` and `EMQX_API_KEY`, which every worker has that publishes to devices.
+    pub fn broker_api(&mut self) -> Option<BrokerApi> {
+        let url = self.url("EMQX_API_URL");
+        let authorization =
+            self.required("EMQX_API_KEY", "must be an API key and its secret, key:secret", |text| {
+                let (key, secret) = text.split_once(':')?;
+                let fine =
+                    !key.is_empty() && !secret.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
+                fine.then(|| format!("Basic {}", STANDARD.encode(text)))
+            });
+        Some(BrokerApi { url: url?.trim_end_matches('/').to_owned(), authorization: authorization? })
+    }
+
     /// The configuration, once `build` finds everything it needs.
     ///
     /// # Errors
@@ -121,5 +155,27 @@ mod tests {
             ]
         );
         assert!(!faults.concat().contains("secret"));
+    }
+
+    #[test]
+    fn the_brokers_api_is_spoken_to_with_its_key_and_the_key_is_never_shown() {
+        let read = |key: &'static str| {
+            let environment = move |name: &str| match name {
+                "EMQX_API_URL" => Some("http://127.0.0.1:18083/api/v5/".to_owned()),
+                "EMQX_API_KEY" => Some(key.to_owned()),
+                _ => None,
+            };
+            let mut settings = Settings::new(&environment);
+            let api = settings.broker_api();
+            settings.finish(api)
+        };
+        let api = read("rs1:s3cret").unwrap();
+        assert_eq!(api.url, "http://127.0.0.1:18083/api/v5");
+        assert_eq!(api.authorization, "Basic cnMxOnMzY3JldA==");
+        assert!(!format!("{api:?}").contains("cnMxOnMzY3JldA"));
+        for key in ["rs1", "rs1:", ":s3cret", "rs1:s3 cret", "rs1:s3\ncret"] {
+            let BadConfig(faults) = read(key).unwrap_err();
+            assert_eq!(faults, ["EMQX_API_KEY must be an API key and its secret, key:secret"], "{key}");
+        }
     }
 }

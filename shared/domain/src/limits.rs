@@ -23,6 +23,16 @@ pub const BULK_ENROLL_LINES: usize = 1_000;
 /// Largest message that a queue takes, in bytes (Cloudflare counts 1 KB as 1,000).
 pub const QUEUE_MESSAGE: usize = 128_000;
 
+/// Most messages of one call to a queue, and most bytes of them together (256 KB, counted as above, less what
+/// the platform adds to each message).
+pub const QUEUE_SENDS: usize = 100;
+/// See [`QUEUE_SENDS`].
+pub const QUEUE_BATCH: usize = 240_000;
+
+/// Most messages of one call to the broker. The broker itself sets no limit; a call of this size is answered well
+/// within its time limit.
+pub const BROKER_BATCH: usize = 100;
+
 /// Page size of a list when the caller names none, and the most it may ask for.
 pub const PAGE_DEFAULT: u32 = 50;
 /// See [`PAGE_DEFAULT`].

@@ -141,6 +141,67 @@ pub trait Queue {
     /// # Errors
     /// When the queue did not take the message.
     async fn send(&self, message: &str) -> Result<(), PortError>;
+
+    /// Sends up to [`QUEUE_SENDS`](crate::limits::QUEUE_SENDS) messages in one call, together at most
+    /// [`QUEUE_BATCH`](crate::limits::QUEUE_BATCH) bytes. Nothing is sent for an empty list.
+    ///
+    /// # Errors
+    /// When the queue did not take them. It may have taken some: a consumer has to bear a message twice anyway.
+    async fn send_all(&self, messages: &[String]) -> Result<(), PortError>;
+}
+
+/// A message for devices or other clients of the MQTT broker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Publication {
+    /// The topic; no wildcards.
+    pub topic: String,
+    /// The payload, text.
+    pub payload: String,
+    /// How hard the broker tries.
+    pub qos: Qos,
+    /// Whether the broker keeps it for those who subscribe later.
+    pub retain: bool,
+    /// Seconds after which the broker need not deliver it any more; `None` for no limit.
+    pub expires_after: Option<u32>,
+}
+
+/// MQTT's quality of service, as far as the cloud publishes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Qos {
+    /// 0: what gets lost is lost.
+    AtMostOnce,
+    /// 1: may arrive twice.
+    AtLeastOnce,
+}
+
+/// What became of one [`Publication`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Published {
+    /// Somebody subscribes, and the broker has taken it for them. That they *received* it only they can say.
+    Accepted,
+    /// Nobody subscribes: the device is not here. If it was to be retained, the broker has kept it.
+    NoSubscriber,
+    /// The broker could not hand it on just now; it may be tried again.
+    Failed,
+    /// The broker will never take it. Why, for the log.
+    Refused(String),
+}
+
+/// The MQTT broker's management side.
+pub trait Broker {
+    /// Publishes messages, at most [`BROKER_BATCH`](crate::limits::BROKER_BATCH), and says what became of each, in
+    /// their order. An empty list asks nothing of the broker.
+    ///
+    /// # Errors
+    /// When the broker could not be asked, or its answer cannot be understood. Some or all of the messages may have
+    /// been published.
+    async fn publish(&self, messages: &[Publication]) -> Result<Vec<Published>, PortError>;
+
+    /// Ends the session of an MQTT client. `false` when there is none.
+    ///
+    /// # Errors
+    /// When the broker could not be asked.
+    async fn kick(&self, client_id: &str) -> Result<bool, PortError>;
 }
 
 /// A source of random bytes, good enough for keys and nonces.

@@ -10,6 +10,16 @@ use crate::task;
 extern "C" {
     /// A promise of the text of a 200 answer.
     fn fetch_text(url: &str, limit: usize, milliseconds: u32) -> Promise;
+    /// A promise of an answer's status and text, with a line break between. `headers` are names and values in turn.
+    #[wasm_bindgen(js_name = exchange)]
+    fn exchange_text(
+        method: &str,
+        url: &str,
+        headers: Vec<String>,
+        body: Option<&str>,
+        limit: usize,
+        milliseconds: u32,
+    ) -> Promise;
     /// A promise of whether the signature is good. Copies what it is given before it returns.
     fn verify_rs256(key: &str, message: &[u8], signature: &[u8]) -> Promise;
 }
@@ -29,6 +39,37 @@ impl DocumentSource for HttpClient {
         text.map(|text| text.as_string().unwrap_or_default())
             .map_err(|cause| PortError { operation: format!("fetch {url}"), cause })
     }
+}
+
+/// A request to a service, as [`exchange`] sends it.
+#[derive(Clone, Copy, Debug)]
+pub struct Outgoing<'a> {
+    /// The method.
+    pub method: &'static str,
+    /// The whole URL.
+    pub url: &'a str,
+    /// Names, in lower case, and values.
+    pub headers: &'a [(&'static str, &'a str)],
+    /// The body, if it has one.
+    pub body: Option<&'a str>,
+    /// The longest answer in bytes that is read.
+    pub limit: usize,
+    /// The longest wait in milliseconds, from the request to the answer's last byte.
+    pub milliseconds: u32,
+}
+
+/// Sends a request and reads the answer, whatever its status: status and text. Redirects are not followed.
+///
+/// # Errors
+/// What prevented an answer, or made it too long, or no text.
+pub async fn exchange(request: Outgoing<'_>) -> Result<(u16, String), String> {
+    let Outgoing { method, url, headers, body, limit, milliseconds } = request;
+    let headers =
+        headers.iter().flat_map(|(name, value)| [(*name).to_owned(), (*value).to_owned()]).collect();
+    let packed = task::wait(&exchange_text(method, url, headers, body, limit, milliseconds)).await?;
+    let packed = packed.as_string().unwrap_or_default();
+    let (status, text) = packed.split_once('\n').ok_or("the answer could not be read")?;
+    Ok((status.parse().map_err(|_| "the answer has no status")?, text.to_owned()))
 }
 
 /// `WebCrypto`.

@@ -18,13 +18,14 @@
 //! It must never hold a decision: no routes, no SQL, no names of buckets, no policy on retries.
 //!
 //! Start reading at [`serve()`] and [`events!`]; then one module a binding: [`d1`], [`r2`], [`queue`],
-//! [`http_client`]. [`task`] says how a future is run. The JavaScript halves are in `src/js`, one file a
+//! [`http_client`], [`emqx`]. [`task`] says how a future is run. The JavaScript halves are in `src/js`, one file a
 //! module. The parts that need no runtime ([`head`], [`reply`], [`analytics`], [`log`]) have native tests.
 
 pub mod analytics;
 pub mod clock;
 pub mod cron;
 pub mod d1;
+pub mod emqx;
 pub mod env;
 pub mod head;
 pub mod http_client;

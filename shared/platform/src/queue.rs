@@ -4,7 +4,7 @@
 //! it on the way.
 
 use js_sys::Promise;
-use rs1_domain::limits::QUEUE_MESSAGE;
+use rs1_domain::limits::{QUEUE_BATCH, QUEUE_MESSAGE, QUEUE_SENDS};
 use rs1_domain::port::{PortError, Queue};
 use rs1_domain::{RequestId, UnixMillis};
 use serde::Deserialize;
@@ -18,6 +18,8 @@ use crate::{Env, clock, random, task};
 extern "C" {
     /// A promise that the queue has taken `message`.
     fn send(env: &Env, binding: &str, message: &str) -> Promise;
+    /// A promise that the queue has taken `messages`.
+    fn send_all(env: &Env, binding: &str, messages: Vec<String>) -> Promise;
     /// The batch as JSON: `[queue, [[id, attempts, milliseconds, body], …]]`.
     fn read(batch: &RawBatch) -> String;
     /// Retries the messages of `retries` (`index delay` pairs, flat), acknowledges the rest.
@@ -53,6 +55,19 @@ impl Queue for Producer<'_> {
             return Err(failed(format!("{} bytes are more than {QUEUE_MESSAGE}", message.len())));
         }
         task::wait(&send(self.env, self.binding, message)).await.map(drop).map_err(failed)
+    }
+
+    async fn send_all(&self, messages: &[String]) -> Result<(), PortError> {
+        let failed = |cause| PortError { operation: format!("queue {} send", self.binding), cause };
+        if messages.is_empty() {
+            return Ok(());
+        }
+        let bytes = messages.iter().map(String::len).fold(0_usize, usize::saturating_add);
+        if messages.len() > QUEUE_SENDS || bytes > QUEUE_BATCH {
+            let count = messages.len();
+            return Err(failed(format!("{count} messages of {bytes} bytes are too much for one call")));
+        }
+        task::wait(&send_all(self.env, self.binding, messages.to_vec())).await.map(drop).map_err(failed)
     }
 }
 

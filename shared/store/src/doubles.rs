@@ -1,10 +1,11 @@
-//! Stand-ins for the other ports, for native tests: a bucket, a queue and randomness in memory,
-//! with failures on demand.
+//! Stand-ins for the other ports, for native tests: a bucket, a queue, a broker and randomness in
+//! memory, with failures on demand.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use rs1_domain::port::{Bucket, NewObject, PortError, Queue, Random};
+use rs1_domain::limits::{BROKER_BATCH, QUEUE_BATCH, QUEUE_SENDS};
+use rs1_domain::port::{Broker, Bucket, NewObject, PortError, Publication, Published, Queue, Random};
 
 use crate::native::Failure;
 
@@ -76,6 +77,84 @@ impl Queue for MemoryQueue {
         }
         self.messages.borrow_mut().push(message.to_owned());
         Ok(())
+    }
+
+    async fn send_all(&self, messages: &[String]) -> Result<(), PortError> {
+        assert!(messages.len() <= QUEUE_SENDS, "{} messages in one call", messages.len());
+        assert!(messages.iter().map(String::len).sum::<usize>() <= QUEUE_BATCH, "too many bytes in one call");
+        for message in messages {
+            self.send(message).await?;
+        }
+        Ok(())
+    }
+}
+
+/// An MQTT broker in memory.
+#[derive(Default)]
+pub struct MemoryBroker {
+    subscribers: RefCell<BTreeSet<String>>,
+    published: RefCell<Vec<Publication>>,
+    kicked: RefCell<Vec<String>>,
+    failure: Cell<Option<Failure>>,
+}
+
+impl MemoryBroker {
+    /// Makes every call fail like this, until it is set to `None`.
+    pub fn fail(&self, failure: Option<Failure>) {
+        self.failure.set(failure);
+    }
+
+    /// From now on somebody subscribes to `topic`.
+    pub fn subscribe(&self, topic: impl Into<String>) {
+        self.subscribers.borrow_mut().insert(topic.into());
+    }
+
+    /// From now on nobody does.
+    pub fn unsubscribe(&self, topic: &str) {
+        self.subscribers.borrow_mut().remove(topic);
+    }
+
+    /// Takes out what somebody received since the last time.
+    pub fn take(&self) -> Vec<Publication> {
+        self.published.take()
+    }
+
+    /// Takes out the clients whose sessions were ended since the last time.
+    pub fn take_kicked(&self) -> Vec<String> {
+        self.kicked.take()
+    }
+
+    fn call<T>(&self, operation: &str, work: impl FnOnce() -> T) -> Result<T, PortError> {
+        if self.failure.get() == Some(Failure::BeforeCommit) {
+            return Err(PortError::new(format!("emqx {operation}"), "connection refused"));
+        }
+        let done = work();
+        if self.failure.get() == Some(Failure::AfterCommit) {
+            return Err(PortError::new(format!("emqx {operation}"), "the operation timed out"));
+        }
+        Ok(done)
+    }
+}
+
+impl Broker for MemoryBroker {
+    async fn publish(&self, messages: &[Publication]) -> Result<Vec<Published>, PortError> {
+        assert!(messages.len() <= BROKER_BATCH, "{} messages in one call", messages.len());
+        let publish_one = |message: &Publication| {
+            if message.topic.contains(['+', '#']) {
+                return Published::Refused("topic_name_invalid".to_owned());
+            }
+            if !self.subscribers.borrow().contains(&message.topic) {
+                return Published::NoSubscriber;
+            }
+            self.published.borrow_mut().push(message.clone());
+            Published::Accepted
+        };
+        self.call("publish", || messages.iter().map(publish_one).collect())
+    }
+
+    async fn kick(&self, client_id: &str) -> Result<bool, PortError> {
+        self.call("kick", || self.kicked.borrow_mut().push(client_id.to_owned()))?;
+        Ok(true)
     }
 }
 

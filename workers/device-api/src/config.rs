@@ -1,7 +1,7 @@
 //! This worker's configuration.
 
 use rs1_auth::Vault;
-use rs1_domain::config::{BadConfig, Environment, Settings};
+use rs1_domain::config::{BadConfig, BrokerApi, Environment, Settings};
 
 /// What this worker needs to know.
 pub struct Config {
@@ -15,6 +15,8 @@ pub struct Config {
     pub operator_jwks_url: String,
     /// Seals device keys.
     pub vault: Vault,
+    /// Where the broker is told what devices are to hear.
+    pub broker: BrokerApi,
 }
 
 impl Config {
@@ -29,14 +31,23 @@ impl Config {
         let audience = settings.text("OPERATOR_AUDIENCE");
         let jwks_url = settings.url("OPERATOR_JWKS_URL");
         let vault = settings.required("DEVICE_KEK", "must be 64 hex digits", Vault::new);
-        let config = match (environment, issuer, audience, jwks_url, vault) {
+        let broker = settings.broker_api();
+        let config = match (environment, issuer, audience, jwks_url, vault, broker) {
             (
                 Some(environment),
                 Some(operator_issuer),
                 Some(operator_audience),
                 Some(operator_jwks_url),
                 Some(vault),
-            ) => Some(Self { environment, operator_issuer, operator_audience, operator_jwks_url, vault }),
+                Some(broker),
+            ) => Some(Self {
+                environment,
+                operator_issuer,
+                operator_audience,
+                operator_jwks_url,
+                vault,
+                broker,
+            }),
             _ => None,
         };
         settings.finish(config)

@@ -73,6 +73,8 @@ fn cloud() -> Cloud {
         "OPERATOR_AUDIENCE" => Some("ops".to_owned()),
         "OPERATOR_JWKS_URL" => Some(format!("{ISSUER}/certs")),
         "DEVICE_KEK" => Some("0f".repeat(32)),
+        "EMQX_API_URL" => Some("http://127.0.0.1:18083/api/v5".to_owned()),
+        "EMQX_API_KEY" => Some("key:secret".to_owned()),
         _ => None,
     };
     let issuer = Issuer::default();

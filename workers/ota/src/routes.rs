@@ -46,7 +46,15 @@ mod tests {
     #[test]
     fn health_says_what_is_wrong_and_nothing_else_is_here() {
         let db = NativeDatabase::new();
-        let config = Config::read(&|_| Some("staging".to_owned()));
+        let config = Config::read(&|name| {
+            let value = match name {
+                "ENVIRONMENT" => "staging",
+                "EMQX_API_URL" => "https://emqx.example/api/v5",
+                "EMQX_API_KEY" => "key:secret",
+                _ => return None,
+            };
+            Some(value.to_owned())
+        });
         let bad = Config::read(&|_| None);
         let ask = |method, path: &str, config: &Result<Config, BadConfig>| {
             let request = Request {

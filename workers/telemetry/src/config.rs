@@ -1,7 +1,7 @@
 //! This worker's configuration.
 
 use rs1_auth::{KeyRing, Vault};
-use rs1_domain::config::{BadConfig, Environment, Settings, is_strong_secret};
+use rs1_domain::config::{BadConfig, BrokerApi, Environment, Settings, is_strong_secret};
 
 /// What this worker needs to know.
 pub struct Config {
@@ -11,6 +11,8 @@ pub struct Config {
     pub webhook_secret: KeyRing,
     /// Opens device keys.
     pub vault: Vault,
+    /// Where the broker is told what devices are to hear.
+    pub broker: BrokerApi,
 }
 
 impl Config {
@@ -26,10 +28,11 @@ impl Config {
         });
         let previous = settings.optional("WEBHOOK_SECRET_PREVIOUS");
         let vault = settings.required("DEVICE_KEK", "must be 64 hex digits", Vault::new);
-        let config = match (environment, secret, vault) {
-            (Some(environment), Some(secret), Some(vault)) => {
+        let broker = settings.broker_api();
+        let config = match (environment, secret, vault, broker) {
+            (Some(environment), Some(secret), Some(vault), Some(broker)) => {
                 let webhook_secret = KeyRing::new(&secret, previous.as_deref());
-                Some(Self { environment, webhook_secret, vault })
+                Some(Self { environment, webhook_secret, vault, broker })
             }
             _ => None,
         };

@@ -66,7 +66,9 @@ fn a_bad_configuration_names_every_setting() {
         [
             "ENVIRONMENT is missing; it must be local, staging or production",
             "WEBHOOK_SECRET must have at least 32 characters",
-            "DEVICE_KEK is missing; it must be 64 hex digits"
+            "DEVICE_KEK is missing; it must be 64 hex digits",
+            "EMQX_API_URL is missing; it must be an http or https URL",
+            "EMQX_API_KEY is missing; it must be an API key and its secret, key:secret"
         ]
     );
 }

@@ -11,6 +11,24 @@ export async function fetch_text(url, limit, milliseconds) {
     await response.body?.cancel();
     throw new Error(`status ${response.status}`);
   }
+  return bounded(response, limit);
+}
+
+// `headers` are names and values in turn, flat.
+export async function exchange(method, url, headers, body, limit, milliseconds) {
+  const pairs = headers.flatMap((name, i) => (i % 2 === 0 ? [[name, headers[i + 1]]] : []));
+  const response = await fetch(url, {
+    method,
+    headers: Object.fromEntries(pairs),
+    body,
+    redirect: "manual",
+    signal: AbortSignal.timeout(milliseconds),
+  });
+  return `${response.status}\n${await bounded(response, limit)}`;
+}
+
+// Leaving the loop early cancels the body.
+async function bounded(response, limit) {
   const decoder = new TextDecoder("utf-8", { fatal: true });
   let text = "";
   let length = 0;

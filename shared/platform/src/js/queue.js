@@ -6,6 +6,12 @@ export async function send(env, binding, message) {
   await queue.send(message, { contentType: "text" });
 }
 
+export async function send_all(env, binding, messages) {
+  const queue = env[binding];
+  if (!queue) throw new Error(`binding ${binding} is missing`);
+  await queue.sendBatch(messages.map((body) => ({ body, contentType: "text" })));
+}
+
 export function read(batch) {
   return JSON.stringify([batch.queue, batch.messages.map((m) => [m.id, m.attempts, m.timestamp.getTime(), text(m.body)])]);
 }

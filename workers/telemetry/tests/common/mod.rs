@@ -50,6 +50,8 @@ impl Cloud {
             "ENVIRONMENT" => Some("local".to_owned()),
             "WEBHOOK_SECRET" => Some(SECRET.to_owned()),
             "DEVICE_KEK" => Some(KEK.to_owned()),
+            "EMQX_API_URL" => Some("http://127.0.0.1:18083/api/v5".to_owned()),
+            "EMQX_API_KEY" => Some("key:secret".to_owned()),
             _ => None,
         };
         let cloud = Self {
