@@ -6,6 +6,7 @@
 //! Every `type` is a stable URN, `urn:rs1:problem:{kind}`; the kinds are listed by [`Kind`].
 
 use serde::Serialize;
+use serde_json::value::RawValue;
 
 use crate::RequestId;
 use crate::http::{Answer, PROBLEM_JSON};
@@ -26,35 +27,44 @@ pub enum Kind {
     MethodNotAllowed,
     /// 409: the request contradicts what is there.
     Conflict,
+    /// 412: what is there is not what the caller has seen; `current` says what is.
+    PreconditionFailed,
     /// 413: the body is larger than the route takes.
     TooLarge,
     /// 415: the body's media type is not the one the route takes.
     UnsupportedMediaType,
     /// 422: well-formed, but not valid; `errors` names every fault.
     Invalid,
+    /// 428: the change must say what it was made from (`If-Match`).
+    PreconditionRequired,
     /// 429: too many requests.
     TooManyRequests,
     /// 500: a fault of ours that trying again will not mend.
     Internal,
     /// 503: a fault of ours, or of something we depend on, that may have passed when tried again.
     Unavailable,
+    /// 504: a device that was asked did not answer in time.
+    DeviceSilent,
 }
 
 impl Kind {
     /// Every kind, for documentation and table tests.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 15] = [
         Self::Malformed,
         Self::Unauthenticated,
         Self::Forbidden,
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::Conflict,
+        Self::PreconditionFailed,
         Self::TooLarge,
         Self::UnsupportedMediaType,
         Self::Invalid,
+        Self::PreconditionRequired,
         Self::TooManyRequests,
         Self::Internal,
         Self::Unavailable,
+        Self::DeviceSilent,
     ];
 
     /// HTTP status, the URN's last part and the title.
@@ -66,12 +76,17 @@ impl Kind {
             Self::NotFound => (404, "not-found", "Not found"),
             Self::MethodNotAllowed => (405, "method-not-allowed", "The resource does not take this method"),
             Self::Conflict => (409, "conflict", "The request contradicts the present state"),
+            Self::PreconditionFailed => (412, "precondition-failed", "It was changed in the meantime"),
             Self::TooLarge => (413, "too-large", "The body is too large"),
             Self::UnsupportedMediaType => (415, "unsupported-media-type", "The media type is not supported"),
             Self::Invalid => (422, "invalid", "The request is not valid"),
+            Self::PreconditionRequired => {
+                (428, "precondition-required", "The change must say what it was made from")
+            }
             Self::TooManyRequests => (429, "too-many-requests", "Too many requests"),
             Self::Internal => (500, "internal", "Something went wrong on our side"),
             Self::Unavailable => (503, "unavailable", "Not available right now"),
+            Self::DeviceSilent => (504, "device-silent", "The device did not answer"),
         }
     }
 
@@ -169,7 +184,7 @@ fn summary(faults: &[Fault]) -> String {
 }
 
 /// An error to be told to a caller.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Problem {
     /// What kind of problem it is.
     pub kind: Kind,
@@ -177,6 +192,8 @@ pub struct Problem {
     pub detail: String,
     /// Every fault of the input; empty unless `kind` is about input.
     pub faults: Vec<Fault>,
+    /// What is there now, where knowing it helps to mend the request: the document's `current`.
+    pub current: Option<Box<RawValue>>,
     /// Further headers for the answer (`allow`, `retry-after`).
     pub headers: Vec<(&'static str, String)>,
     /// The internal cause, for the log. Never sent.
@@ -186,7 +203,8 @@ pub struct Problem {
 impl Problem {
     /// A problem of that kind with a detail for the caller.
     pub fn new(kind: Kind, detail: impl Into<String>) -> Self {
-        Self { kind, detail: detail.into(), faults: Vec::new(), headers: Vec::new(), log: None }
+        let (faults, headers) = (Vec::new(), Vec::new());
+        Self { kind, detail: detail.into(), faults, current: None, headers, log: None }
     }
 
     /// 400 with a detail.
@@ -207,6 +225,25 @@ impl Problem {
     /// 409 with a detail.
     pub fn conflict(detail: impl Into<String>) -> Self {
         Self::new(Kind::Conflict, detail)
+    }
+
+    /// 412, with what is there now.
+    pub fn precondition_failed(detail: impl Into<String>, current: &impl Serialize) -> Self {
+        // Our types have string keys and finite numbers, so they always have a JSON form.
+        let current = serde_json::value::to_raw_value(current).ok();
+        Self { current, ..Self::new(Kind::PreconditionFailed, detail) }
+    }
+
+    /// 428: a change without `If-Match`.
+    pub fn precondition_required() -> Self {
+        Self::new(Kind::PreconditionRequired, "If-Match must name the version that the change was made from")
+    }
+
+    /// 429, to be tried again after so many seconds.
+    pub fn too_many_requests(detail: impl Into<String>, retry_after_seconds: i64) -> Self {
+        let mut problem = Self::new(Kind::TooManyRequests, detail);
+        problem.headers.push(("retry-after", retry_after_seconds.max(1).to_string()));
+        problem
     }
 
     /// 405, with the methods that the path does take.
@@ -262,6 +299,8 @@ impl Problem {
             request_id: &'a str,
             #[serde(skip_serializing_if = "<[Fault]>::is_empty")]
             errors: &'a [Fault],
+            #[serde(skip_serializing_if = "Option::is_none")]
+            current: Option<&'a RawValue>,
         }
         let status = self.kind.status();
         let document = Document {
@@ -271,6 +310,7 @@ impl Problem {
             detail: &self.detail,
             request_id: request_id.as_str(),
             errors: &self.faults,
+            current: self.current.as_deref(),
         };
         let mut answer = Answer::json(status, &document);
         answer.content_type = Some(PROBLEM_JSON);
@@ -345,6 +385,17 @@ mod tests {
         assert_eq!((answer.status, body["detail"].as_str()), (400, Some("the body must be JSON")));
         let (answer, body) = document(Faults::unreadable("must be JSON").of_content().into());
         assert_eq!((answer.status, body["errors"][0]["detail"].as_str()), (422, Some("must be JSON")));
+    }
+
+    #[test]
+    fn who_changes_what_another_has_changed_is_shown_what_is_there() {
+        let (answer, body) =
+            document(Problem::precondition_failed("stale", &serde_json::json!({"version": 4})));
+        assert_eq!((answer.status, &body["current"]["version"]), (412, &serde_json::json!(4)));
+        let (_, body) = document(Problem::precondition_required());
+        assert_eq!(body.get("current"), None);
+        let (answer, _) = document(Problem::too_many_requests("slow down", 0));
+        assert_eq!(answer.headers, [("retry-after", "1".to_owned())]);
     }
 
     #[test]
