@@ -1,17 +1,16 @@
 //! The device API: operators enrol devices and look at them.
 //!
 //! - [`routes`]: `/api/health` and `/api/admin/*`;
-//! - [`operator`]: who is asking;
-//! - [`audit`]: no admin access without a trace.
+//! - [`handlers`]: one module a resource;
+//! - [`world`]: the ports that they are given.
+//!
+//! Who is asking, and that it leaves a trace, is settled by [`rs1_api`].
 //!
 //! Handlers are plain Rust over ports, so native tests run every route; only the last lines of this
 //! file know the Workers runtime.
 
-pub mod audit;
 pub mod config;
 pub mod handlers;
-pub mod operator;
-pub mod query;
 pub mod routes;
 pub mod world;
 

@@ -2,6 +2,7 @@
 //!
 //! Everything below `/api/admin` needs an operator, and is audited before it is carried out.
 
+use rs1_api::{audit, operator};
 use rs1_domain::config::BadConfig;
 use rs1_domain::port::{Database, DocumentSource, Random, SignatureVerifier};
 use rs1_domain::{Answer, Method, Problem, Request, limits};
@@ -10,7 +11,6 @@ use rs1_store::health;
 use crate::config::Config;
 use crate::handlers::{devices, enroll, security_log, telemetry};
 use crate::world::World;
-use crate::{audit, operator};
 
 /// The request headers that this worker reads.
 pub const HEADERS: &[&str] = &["authorization", "cf-access-jwt-assertion", "cf-connecting-ip"];
@@ -119,7 +119,8 @@ async fn answer(
     let config =
         config.map_err(|faults| Problem::unavailable(format!("configuration: {}", faults.0.join("; "))))?;
     let operator =
-        operator::identify(request, config, world.keys, &world.documents, &world.signatures).await?;
+        operator::identify(request, &config.operators, world.keys, &world.documents, &world.signatures)
+            .await?;
     audit::admin_access(db, &world.random, &operator, route.pattern(), route.target(), request).await?;
     match route {
         Route::Health => Err(Problem::internal("health was answered above")),

@@ -1,11 +1,10 @@
 //! `GET /api/admin/devices` and `GET /api/admin/devices/{id}`.
 
+use rs1_api::query::Query;
 use rs1_domain::port::Database;
 use rs1_domain::{Answer, DeviceId, Problem, Request};
 use rs1_store::devices::{self, Device};
 use rs1_store::sql::{Page, first_row, rows, run};
-
-use crate::query::Query;
 
 /// A page of the registry, in the order of device ids.
 ///

@@ -1,11 +1,10 @@
 //! `GET /api/admin/security-log?kind=`.
 
+use rs1_api::query::Query;
 use rs1_domain::port::Database;
 use rs1_domain::{Answer, Problem, Request};
 use rs1_store::security::{self, SecurityRow};
 use rs1_store::sql::{Page, rows, run};
-
-use crate::query::Query;
 
 /// A page of the security log, newest first.
 ///

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use rs1_api::query::Query;
 use rs1_domain::port::Database;
 use rs1_domain::time::HOUR;
 use rs1_domain::{Answer, DeviceId, Problem, Request, UnixMillis};
@@ -12,7 +13,6 @@ use rs1_telemetry::rollup::read_metrics;
 use serde::Serialize;
 
 use super::devices::{not_enrolled, parse_id};
-use crate::query::Query;
 
 /// Hourly rollups are kept 30 days.
 const MOST_HOURS: u32 = 720;
