@@ -185,6 +185,75 @@ impl RecordId {
     }
 }
 
+/// A user of the app: `usr-` and a ULID.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct UserId(RecordId);
+
+impl UserId {
+    /// A new user's id.
+    pub fn generate(now: UnixMillis, random: [u8; 10]) -> Self {
+        Self(RecordId::generate("usr", now, random))
+    }
+
+    /// Reads a user id.
+    pub fn parse(text: &str) -> Option<Self> {
+        RecordId::parse("usr", text).map(Self)
+    }
+
+    /// The id's text.
+    pub fn as_str(&self) -> &str {
+        self.0.as_str()
+    }
+}
+
+/// A user's session: `ses-` and a ULID.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SessionId(RecordId);
+
+impl SessionId {
+    /// A new session's id.
+    pub fn generate(now: UnixMillis, random: [u8; 10]) -> Self {
+        Self(RecordId::generate("ses", now, random))
+    }
+
+    /// Reads a session id.
+    pub fn parse(text: &str) -> Option<Self> {
+        RecordId::parse("ses", text).map(Self)
+    }
+
+    /// The id's text.
+    pub fn as_str(&self) -> &str {
+        self.0.as_str()
+    }
+}
+
+/// An e-mail address in lower case. RFC 5321 leaves the case of the part before `@` to the receiving host; no host of our
+/// time tells two people apart by it, and people do not remember how they typed theirs.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EmailAddress(String);
+
+impl EmailAddress {
+    /// What a fault says when an address is expected.
+    pub const EXPECTED: &'static str = "must be an e-mail address";
+
+    /// Reads an address: one `@` with text on both sides, at most 254 bytes, neither spaces nor control characters. Whether it exists is for
+    /// the identity provider to say.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (local, domain) = text.split_once('@')?;
+        let fine = (3..=254).contains(&text.len())
+            && !local.is_empty()
+            && !domain.is_empty()
+            && !domain.contains('@')
+            && !text.chars().any(|letter| letter.is_whitespace() || letter.is_control());
+        fine.then(|| Self(text.to_lowercase()))
+    }
+
+    /// The address.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 /// Crockford's Base32 alphabet, as ULIDs use it.
 const CROCKFORD: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 
@@ -216,7 +285,7 @@ macro_rules! text_form {
         }
     )*};
 }
-text_form!(DeviceId, ClientId, Sku, RequestId, RecordId);
+text_form!(DeviceId, ClientId, Sku, RequestId, RecordId, UserId, SessionId, EmailAddress);
 
 macro_rules! read_from_text {
     ($($name:ident: $expected:literal),*) => {$(
@@ -231,7 +300,10 @@ macro_rules! read_from_text {
 read_from_text!(
     DeviceId: "32 lower-case hex digits",
     MacAddress: "a MAC address like AA:BB:CC:DD:EE:FF",
-    Sku: "rs1_lite or rs1_pro"
+    Sku: "rs1_lite or rs1_pro",
+    UserId: "a user id, usr-…",
+    SessionId: "a session id, ses-…",
+    EmailAddress: "an e-mail address"
 );
 
 impl Serialize for MacAddress {
@@ -251,6 +323,21 @@ impl fmt::Debug for MacAddress {
     }
 }
 impl fmt::Debug for RecordId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+impl fmt::Debug for UserId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+impl fmt::Debug for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+impl fmt::Debug for EmailAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
@@ -329,10 +416,20 @@ mod tests {
         assert_eq!(ulid(UnixMillis(0xffff_ffff_ffff), [255; 10]), "7ZZZZZZZZZZZZZZZZZZZZZZZZZ");
     }
 
+    #[test]
+    fn addresses_differ_by_more_than_case() {
+        assert_eq!(EmailAddress::parse("Ada@Optic.Works").unwrap().as_str(), "ada@optic.works");
+        for text in ["", "@", "a@", "@b", "a@b@c", "a b@c", "a@b\n", "ada"] {
+            assert_eq!(EmailAddress::parse(text), None, "{text}");
+        }
+        assert_eq!(EmailAddress::parse(&format!("{}@example.com", "a".repeat(300))), None);
+    }
+
     proptest! {
         #[test]
         fn no_text_makes_a_reader_panic(text in ".{0,60}") {
             let _ = (MacAddress::parse(&text), ClientId::parse(&text), RequestId::from_header(&text));
+            let _ = (UserId::parse(&text), SessionId::parse(&text), EmailAddress::parse(&text));
         }
 
         #[test]

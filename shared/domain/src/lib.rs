@@ -1,6 +1,7 @@
 //! The vocabulary of RS-1 Cloud: what every other crate and every device agrees on.
 //!
-//! - identity: [`DeviceId`], [`MacAddress`], [`Sku`], [`FirmwareVersion`], [`RecordId`];
+//! - identity: [`DeviceId`], [`MacAddress`], [`Sku`], [`FirmwareVersion`], [`RecordId`], [`UserId`], [`EmailAddress`];
+//! - who may do what with a device: [`role`];
 //! - time: [`UnixMillis`], always an argument, never read here;
 //! - what goes over the wire: [`wire`] (device payloads, EMQX envelopes), [`topic`] (MQTT topics and filters);
 //! - what the security log is told: [`security`];
@@ -31,6 +32,7 @@ pub mod id;
 pub mod limits;
 pub mod port;
 pub mod problem;
+pub mod role;
 pub mod security;
 pub mod time;
 pub mod topic;
@@ -38,7 +40,8 @@ pub mod version;
 pub mod wire;
 
 pub use http::{Answer, Method, Request};
-pub use id::{ClientId, DeviceId, MacAddress, RecordId, RequestId, Sku};
+pub use id::{ClientId, DeviceId, EmailAddress, MacAddress, RecordId, RequestId, SessionId, Sku, UserId};
 pub use problem::{Fault, Faults, Problem};
+pub use role::{Role, Verb};
 pub use time::UnixMillis;
 pub use version::FirmwareVersion;

@@ -204,6 +204,32 @@ pub trait Broker {
     async fn kick(&self, client_id: &str) -> Result<bool, PortError>;
 }
 
+/// A store of short texts under keys that is near everywhere and agrees with itself only after a while (Workers KV): what was
+/// written may not be seen elsewhere for a minute or more, and two writers of one key do not hear of each other. So nothing may
+/// depend on seeing the latest value: either a key is written once and never changed, or an old value does no harm.
+pub trait KeyValue {
+    /// The value of a key that was written and has not expired, as far as is known here.
+    ///
+    /// # Errors
+    /// When the store cannot be reached.
+    async fn get(&self, key: &str) -> Result<Option<String>, PortError>;
+
+    /// Writes a value that goes after `seconds`, at least 60. A key takes one write a second.
+    ///
+    /// # Errors
+    /// When the store did not take it, as far as is known.
+    async fn put(&self, key: &str, value: &str, seconds: u32) -> Result<(), PortError>;
+}
+
+/// Counts requests, about: by location and without waiting, so a few too many may pass.
+pub trait RateLimiter {
+    /// Whether one more request of that caller is within the limit that is configured.
+    ///
+    /// # Errors
+    /// When there is no telling.
+    async fn admit(&self, caller: &str) -> Result<bool, PortError>;
+}
+
 /// A source of random bytes, good enough for keys and nonces.
 pub trait Random {
     /// `N` fresh random bytes.
@@ -229,6 +255,14 @@ pub trait SignatureVerifier {
     /// # Errors
     /// When the key cannot be imported or the runtime fails.
     async fn verify_rs256(&self, key: &str, message: &[u8], signature: &[u8]) -> Result<bool, PortError>;
+
+    /// Whether `signature`, r‖s in 64 bytes, is `key`'s ECDSA P-256/SHA-256 signature over `message`.
+    ///
+    /// `key` is the JWK's JSON text.
+    ///
+    /// # Errors
+    /// When the key cannot be imported or the runtime fails.
+    async fn verify_es256(&self, key: &str, message: &[u8], signature: &[u8]) -> Result<bool, PortError>;
 }
 
 /// Why a port could not do what it was asked. For the log, never for a caller.

@@ -22,6 +22,8 @@ extern "C" {
     ) -> Promise;
     /// A promise of whether the signature is good. Copies what it is given before it returns.
     fn verify_rs256(key: &str, message: &[u8], signature: &[u8]) -> Promise;
+    /// The same for the other algorithm.
+    fn verify_es256(key: &str, message: &[u8], signature: &[u8]) -> Promise;
 }
 
 /// The longest document in bytes.
@@ -81,5 +83,11 @@ impl SignatureVerifier for WebCrypto {
         let good = task::wait(&verify_rs256(key, message, signature)).await;
         good.map(|good| good.is_truthy())
             .map_err(|cause| PortError { operation: "verify rs256".into(), cause })
+    }
+
+    async fn verify_es256(&self, key: &str, message: &[u8], signature: &[u8]) -> Result<bool, PortError> {
+        let good = task::wait(&verify_es256(key, message, signature)).await;
+        good.map(|good| good.is_truthy())
+            .map_err(|cause| PortError { operation: "verify es256".into(), cause })
     }
 }

@@ -1,11 +1,13 @@
-//! Stand-ins for the other ports, for native tests: a bucket, a queue, a broker and randomness in
+//! Stand-ins for the other ports, for native tests: a bucket, a queue, a key-value store, a rate limit, a broker and randomness in
 //! memory, with failures on demand.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 
 use rs1_domain::limits::{BROKER_BATCH, QUEUE_BATCH, QUEUE_SENDS};
-use rs1_domain::port::{Broker, Bucket, NewObject, PortError, Publication, Published, Queue, Random};
+use rs1_domain::port::{
+    Broker, Bucket, KeyValue, NewObject, PortError, Publication, Published, Queue, Random, RateLimiter,
+};
 
 use crate::native::Failure;
 
@@ -155,6 +157,109 @@ impl Broker for MemoryBroker {
     async fn kick(&self, client_id: &str) -> Result<bool, PortError> {
         self.call("kick", || self.kicked.borrow_mut().push(client_id.to_owned()))?;
         Ok(true)
+    }
+}
+
+/// A key-value store in memory. What a key was first seen as is what it stays, as in a location where the news has not arrived,
+/// while [`MemoryKeyValue::freeze`] is on. Nothing expires by itself: [`MemoryKeyValue::lifetime`] says when it would.
+#[derive(Default)]
+pub struct MemoryKeyValue {
+    values: RefCell<BTreeMap<String, (String, u32)>>,
+    frozen: RefCell<Option<BTreeMap<String, (String, u32)>>>,
+    failure: Cell<Option<Failure>>,
+    reads: Cell<u32>,
+}
+
+impl MemoryKeyValue {
+    /// Makes every call fail like this (a read never commits), until it is set to `None`.
+    pub fn fail(&self, failure: Option<Failure>) {
+        self.failure.set(failure);
+    }
+
+    /// From now on reads see what is there now, whatever is written, or, with `false`, the truth again.
+    pub fn freeze(&self, frozen: bool) {
+        *self.frozen.borrow_mut() = frozen.then(|| self.values.borrow().clone());
+    }
+
+    /// Everything that is stored, in the order of the keys.
+    pub fn entries(&self) -> Vec<(String, String)> {
+        self.values.borrow().iter().map(|(key, (value, _))| (key.clone(), value.clone())).collect()
+    }
+
+    /// The seconds after which a key goes.
+    pub fn lifetime(&self, key: &str) -> Option<u32> {
+        self.values.borrow().get(key).map(|(_, seconds)| *seconds)
+    }
+
+    /// Lets every key expire.
+    pub fn expire(&self) {
+        self.values.borrow_mut().clear();
+    }
+
+    /// How often something was read.
+    pub fn reads(&self) -> u32 {
+        self.reads.get()
+    }
+}
+
+impl KeyValue for MemoryKeyValue {
+    async fn get(&self, key: &str) -> Result<Option<String>, PortError> {
+        self.reads.set(self.reads.get().saturating_add(1));
+        if self.failure.get().is_some() {
+            return Err(PortError::new("kv get", "KV GET failed: 503"));
+        }
+        let frozen = self.frozen.borrow();
+        let values = self.values.borrow();
+        Ok(frozen.as_ref().unwrap_or(&values).get(key).map(|(value, _)| value.clone()))
+    }
+
+    async fn put(&self, key: &str, value: &str, seconds: u32) -> Result<(), PortError> {
+        let failure = self.failure.get();
+        if failure != Some(Failure::BeforeCommit) {
+            self.values.borrow_mut().insert(key.to_owned(), (value.to_owned(), seconds));
+        }
+        if failure.is_some() { Err(PortError::new("kv put", "KV PUT failed: 429")) } else { Ok(()) }
+    }
+}
+
+/// A rate limit that admits a number of calls of each caller, for ever.
+pub struct MemoryRateLimiter {
+    limit: Cell<u32>,
+    calls: RefCell<BTreeMap<String, u32>>,
+    broken: Cell<bool>,
+}
+
+impl MemoryRateLimiter {
+    /// Admits that many.
+    pub fn new(limit: u32) -> Self {
+        Self { limit: Cell::new(limit), calls: RefCell::default(), broken: Cell::new(false) }
+    }
+
+    /// Admits another number from now on.
+    pub fn set_limit(&self, limit: u32) {
+        self.limit.set(limit);
+    }
+
+    /// Makes every call fail, or no longer.
+    pub fn fail(&self, broken: bool) {
+        self.broken.set(broken);
+    }
+
+    /// Who called, and how often.
+    pub fn callers(&self) -> BTreeMap<String, u32> {
+        self.calls.borrow().clone()
+    }
+}
+
+impl RateLimiter for MemoryRateLimiter {
+    async fn admit(&self, caller: &str) -> Result<bool, PortError> {
+        if self.broken.get() {
+            return Err(PortError::new("rate limit", "internal error"));
+        }
+        let mut calls = self.calls.borrow_mut();
+        let count = calls.entry(caller.to_owned()).or_default();
+        *count = count.saturating_add(1);
+        Ok(*count <= self.limit.get())
     }
 }
 

@@ -5,6 +5,7 @@
 //! statement (`… WHERE generation = …`), because nothing may happen between a read and a write: D1
 //! has no interactive transactions.
 //!
+//! - [`access`]: who may do what with which device;
 //! - [`devices`]: enrolment, admission, state, presence, lists;
 //! - [`telemetry`]: hourly rollups;
 //! - [`security`]: the audit log, the security log, failed authentications;
@@ -27,6 +28,7 @@
     )
 )]
 
+pub mod access;
 pub mod cron;
 pub mod devices;
 #[cfg(feature = "native")]

@@ -10,12 +10,12 @@
 
 use rs1_domain::security::{AuthFailure, SecurityEvent, Severity};
 use rs1_domain::wire::State;
-use rs1_domain::{DeviceId, MacAddress, Method, RecordId, RequestId, Sku, UnixMillis};
+use rs1_domain::{DeviceId, MacAddress, Method, RecordId, RequestId, Sku, UnixMillis, UserId};
 use rs1_store::native::NativeDatabase;
 use rs1_store::security::AdminAccess;
 use rs1_store::sql::PageRequest;
 use rs1_store::telemetry::RollupRow;
-use rs1_store::{Statement, cron, devices, security, telemetry};
+use rs1_store::{Statement, access, cron, devices, security, telemetry};
 
 const NOW: UnixMillis = UnixMillis(1_763_690_475_123);
 
@@ -55,7 +55,9 @@ fn every_statement() -> Vec<Statement> {
         detail: serde_json::json!({}),
         at: NOW,
     };
+    let user = UserId::generate(NOW, [0; 10]);
     vec![
+        access::role_of(&user, &device),
         devices::enroll(&[new], NOW, "ada").unwrap(),
         devices::enrollments(&[&device]).unwrap(),
         devices::sealed_key(&device),

@@ -55,6 +55,10 @@ impl SignatureVerifier for SaysTheKeysId {
         let key: Value = serde_json::from_str(key).unwrap();
         Ok(key["kid"].as_str().unwrap().as_bytes() == signature)
     }
+
+    async fn verify_es256(&self, key: &str, message: &[u8], signature: &[u8]) -> Result<bool, PortError> {
+        self.verify_rs256(key, message, signature).await
+    }
 }
 
 struct Cloud {

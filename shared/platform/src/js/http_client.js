@@ -41,10 +41,14 @@ async function bounded(response, limit) {
 }
 
 const RS256 = { name: "RSASSA-PKCS1-v1_5", hash: "SHA-256" };
+const ES256 = { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256" };
 
-export async function verify_rs256(key, message, signature) {
+export const verify_rs256 = (key, message, signature) => verify(RS256, key, message, signature);
+export const verify_es256 = (key, message, signature) => verify(ES256, key, message, signature);
+
+async function verify(algorithm, key, message, signature) {
   // Both are views of wasm's memory, good only until the first await.
   const [signed, by] = [message.slice(), signature.slice()];
-  const imported = await crypto.subtle.importKey("jwk", JSON.parse(key), RS256, false, ["verify"]);
-  return crypto.subtle.verify(RS256, imported, by, signed);
+  const imported = await crypto.subtle.importKey("jwk", JSON.parse(key), algorithm, false, ["verify"]);
+  return crypto.subtle.verify(algorithm, imported, by, signed);
 }
