@@ -3,18 +3,22 @@
 //! - [`envelope`]: the body of an EMQX rule webhook, with a device's payload inside;
 //! - [`admission`]: what EMQX asks when a client connects, publishes or subscribes, and our answers;
 //! - [`event`]: EMQX's own events (a client disconnected);
-//! - [`state`], [`telemetry`]: the payloads of the contract, section 3.
+//! - [`state`], [`telemetry`], [`config_status`], [`diagnostics`]: the payloads of the contract, section 3.
 //!
 //! Readers name every fault at once ([`Faults`](crate::Faults)) and ignore fields they do not know:
 //! devices of tomorrow may send more.
 
 pub mod admission;
+pub mod config_status;
+pub mod diagnostics;
 pub mod envelope;
 pub mod event;
 pub mod fields;
 pub mod state;
 pub mod telemetry;
 
+pub use config_status::ConfigStatus;
+pub use diagnostics::DiagnosticsReport;
 pub use envelope::Envelope;
 pub use state::State;
 pub use telemetry::Telemetry;
