@@ -85,7 +85,8 @@ pub fn sealed_key(device: &DeviceId) -> Statement {
 /// Takes in what an online device says of itself, unless a newer state was taken in before. Its
 /// presence follows, unless something newer decided that.
 ///
-/// `at` is when the broker received the message: the one clock that orders a device's messages.
+/// `at` is when the broker received the message: the one clock that orders a device's messages. What it
+/// means to others comes back as [`Reported`], so that learning it costs no further statement.
 pub fn report_state(device: &DeviceId, state: &State, client_id: Option<&str>, at: UnixMillis) -> Statement {
     Statement {
         name: "report_state",
@@ -106,8 +107,18 @@ pub fn report_state(device: &DeviceId, state: &State, client_id: Option<&str>, a
               online = CASE WHEN presence_at <= ?2 THEN 1 ELSE online END,
               offline_reason = CASE WHEN presence_at <= ?2 THEN NULL ELSE offline_reason END,
               presence_client_id = CASE WHEN presence_at <= ?2 THEN ?3 ELSE presence_client_id END,
-              presence_at = max(presence_at, ?2)
-            WHERE device_id = ?1 AND state_at <= ?2",
+              presence_at = max(presence_at, ?2),
+              news = (CASE WHEN state_at = ?2 THEN news ELSE 0 END)
+                   | (CASE WHEN online = 0 AND presence_at <= ?2 THEN 1 ELSE 0 END)
+                   | (CASE WHEN firmware_version IS NOT ?4 THEN 2 ELSE 0 END)
+            WHERE device_id = ?1 AND state_at <= ?2
+            RETURNING
+              news & 1 AS came_online,
+              EXISTS (SELECT 1 FROM rollout_devices AS attempt WHERE attempt.device_id = devices.device_id
+                AND attempt.state IN ('triggered', 'deferred', 'downloading', 'verifying', 'installed'))
+              OR (news <> 0 AND EXISTS (SELECT 1 FROM rollouts
+                WHERE rollouts.sku = devices.product_sku AND rollouts.status = 'STAGED'))
+              AS matters_to_updates",
         params: vec![
             device.as_str().into(),
             at.into(),
@@ -124,6 +135,21 @@ pub fn report_state(device: &DeviceId, state: &State, client_id: Option<&str>, a
             state.reset_reason.into(),
         ],
     }
+}
+
+/// What a state that was taken in means to others.
+///
+/// A message that is delivered again means the same again, though by then it changes nothing: whoever was not told
+/// the first time is told then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub struct Reported {
+    /// The device was taken for offline before.
+    #[serde(deserialize_with = "flag")]
+    pub came_online: bool,
+    /// The device has an open attempt of a rollout; or it came online or changed its version, and a rollout of its
+    /// variant is under way.
+    #[serde(deserialize_with = "flag")]
+    pub matters_to_updates: bool,
 }
 
 /// Takes a device for offline since `at`, unless something newer says that it is here, or the

@@ -9,6 +9,7 @@
 //! - [`devices`]: enrolment, admission, state, presence, lists;
 //! - [`telemetry`]: hourly rollups;
 //! - [`security`]: the audit log, the security log, failed authentications;
+//! - [`rollouts`]: who gets which firmware, and how far each has come;
 //! - [`cron`]: leases of cron triggers;
 //! - [`health`]: what every worker's health route checks;
 //! - [`sql`]: decoding rows, paging;
@@ -36,6 +37,7 @@ pub mod doubles;
 pub mod health;
 #[cfg(feature = "native")]
 pub mod native;
+pub mod rollouts;
 pub mod security;
 pub mod sql;
 pub mod telemetry;

@@ -15,7 +15,7 @@ use rs1_store::native::NativeDatabase;
 use rs1_store::security::AdminAccess;
 use rs1_store::sql::PageRequest;
 use rs1_store::telemetry::RollupRow;
-use rs1_store::{Statement, access, cron, devices, security, telemetry};
+use rs1_store::{Statement, access, cron, devices, rollouts, security, telemetry};
 
 const NOW: UnixMillis = UnixMillis(1_763_690_475_123);
 
@@ -56,7 +56,7 @@ fn every_statement() -> Vec<Statement> {
         at: NOW,
     };
     let user = UserId::generate(NOW, [0; 10]);
-    vec![
+    let mut statements = vec![
         access::role_of(&user, &device),
         devices::enroll(&[new], NOW, "ada").unwrap(),
         devices::enrollments(&[&device]).unwrap(),
@@ -94,7 +94,16 @@ fn every_statement() -> Vec<Statement> {
         cron::begin("ota", "* * * * *", NOW, NOW),
         cron::finish("ota", "* * * * *", NOW, NOW, true, ""),
         cron::runs("ota"),
-    ]
+    ];
+    statements.extend(rollout_statements(&device));
+    statements
+}
+
+fn rollout_statements(device: &DeviceId) -> Vec<Statement> {
+    let decision = RecordId::generate("dec", NOW, [0; 10]);
+    let mut statements = vec![rollouts::membership("rol-1", device)];
+    statements.extend(rollouts::pause_for_artifact(Sku::Pro, "1.2.0", "ada", &decision, NOW));
+    statements
 }
 
 /// What may be scanned: a list that came as a parameter, a table with a row a cron trigger, and what

@@ -11,7 +11,7 @@ use pollster::block_on;
 use proptest::prelude::*;
 use rs1_domain::wire::State;
 use rs1_domain::{DeviceId, MacAddress, UnixMillis};
-use rs1_store::devices::{self, Device};
+use rs1_store::devices::{self, Device, Reported};
 use rs1_store::native::NativeDatabase;
 use rs1_store::sql::{first_row, run};
 use rs1_store::telemetry::{RollupRow, write_rollups};
@@ -131,6 +131,25 @@ fn a_rollup_that_somebody_else_wrote_meanwhile_is_left_alone() {
     assert_eq!(answered(telemetry(1_100, 1)), "[]", "generation 1 is taken");
     assert_eq!(answered(telemetry(1_100, 3)), "[]", "generation 2 was not read");
     assert_ne!(answered(telemetry(1_100, 2)), "[]");
+}
+
+fn reported(db: &NativeDatabase, statement: Statement) -> Option<Reported> {
+    let [outcome] = block_on(run(db, [statement])).unwrap();
+    first_row(&outcome).unwrap()
+}
+
+#[test]
+fn a_state_that_brings_a_device_back_says_so_each_time_it_is_delivered_and_no_other_does() {
+    let db = registry();
+    let came_online = |statement| reported(&db, statement).map(|reported| reported.came_online);
+    assert_eq!(came_online(online(1_000, 1)), Some(true), "it was never seen before");
+    assert_eq!(came_online(online(1_000, 1)), Some(true), "the same message again");
+    assert_eq!(came_online(online(2_000, 2)), Some(false), "it was here already");
+    apply(&db, gone(3_000, "tcp_closed"));
+    assert_eq!(came_online(online(4_000, 1)), Some(true));
+    apply(&db, gone(6_000, "tcp_closed"));
+    assert_eq!(came_online(online(5_000, 2)), Some(false), "it has gone since");
+    assert_eq!(came_online(online(4_500, 2)), None, "late");
 }
 
 #[derive(Clone, Debug)]

@@ -34,6 +34,9 @@ pub struct State {
     pub boot_count: Option<i64>,
     /// Why it booted last: `power_on`, `software`, `watchdog`, `brownout`, `panic` or `unknown`.
     pub reset_reason: Option<&'static str>,
+    /// SHA-256 of the build that runs (`app_elf_sha256`), 64 lower-case hex digits. The contract does not know this
+    /// field yet, so whatever else stands in it is ignored like any unknown field.
+    pub elf_sha256: Option<String>,
 }
 
 const RESET_REASONS: [&str; 6] = ["power_on", "software", "watchdog", "brownout", "panic", "unknown"];
@@ -79,6 +82,8 @@ impl State {
             f,
             |value| RESET_REASONS.into_iter().find(|reason| value.as_str() == Some(reason)),
         );
+        let elf_sha256 =
+            fields.value("elf_sha256").and_then(text).filter(|text| crate::hex::is_lower_hex(text, 64));
         let (Some(online), Some(firmware_version), Some(last_seen), true) =
             (online, firmware_version, last_seen, faults.is_empty())
         else {
@@ -97,6 +102,7 @@ impl State {
             radar_connected,
             boot_count,
             reset_reason,
+            elf_sha256,
         })
     }
 }
@@ -120,7 +126,7 @@ mod tests {
             "online": true, "firmware_version": "1.2.0", "last_seen": "2026-01-20T10:00:00+01:00",
             "protocol_version": "1.0", "product_sku": "rs1_pro", "uptime_sec": 86_400, "wifi_rssi": -61,
             "config_version": 3, "zone_count": 16, "radar_connected": true, "boot_count": 12,
-            "reset_reason": "watchdog", "something_new": {"from": "tomorrow"},
+            "reset_reason": "watchdog", "something_new": {"from": "tomorrow"}, "elf_sha256": "ab".repeat(32),
         });
         let state = State::read(payload.to_string().as_bytes()).unwrap();
         assert!(state.online);
