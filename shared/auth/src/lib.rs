@@ -3,6 +3,7 @@
 //! - [`secret`]: values that must not be logged, and rings of them that rotate without downtime;
 //! - [`credential`]: sealing a device's key at rest, and checking its hourly MQTT password;
 //! - [`acl`]: which topics a device may publish and subscribe to;
+//! - [`signed_url`]: the links under which devices download firmware;
 //! - [`operator`]: reading and judging an operator's RS256 token, and when to fetch keys anew.
 //!
 //! Everything here is a pure function of its arguments: `now` and randomness are passed in, nothing
@@ -22,6 +23,7 @@ pub mod acl;
 pub mod credential;
 pub mod operator;
 pub mod secret;
+pub mod signed_url;
 
 pub use credential::{DeviceKey, Vault};
 pub use secret::{KeyRing, Secret};
