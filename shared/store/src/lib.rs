@@ -10,6 +10,7 @@
 //! - [`telemetry`]: hourly rollups;
 //! - [`security`]: the audit log, the security log, failed authentications;
 //! - [`rollouts`]: who gets which firmware, and how far each has come;
+//! - [`firmware`]: signing keys, artifacts, downloads;
 //! - [`cron`]: leases of cron triggers;
 //! - [`health`]: what every worker's health route checks;
 //! - [`sql`]: decoding rows, paging;
@@ -34,6 +35,7 @@ pub mod cron;
 pub mod devices;
 #[cfg(feature = "native")]
 pub mod doubles;
+pub mod firmware;
 pub mod health;
 #[cfg(feature = "native")]
 pub mod native;

@@ -10,12 +10,15 @@
 
 use rs1_domain::security::{AuthFailure, SecurityEvent, Severity};
 use rs1_domain::wire::State;
-use rs1_domain::{DeviceId, MacAddress, Method, RecordId, RequestId, Sku, UnixMillis, UserId};
+use rs1_domain::{
+    DeviceId, FirmwareVersion, MacAddress, Method, RecordId, RequestId, Sku, UnixMillis, UserId,
+};
+use rs1_store::firmware::NewArtifact;
 use rs1_store::native::NativeDatabase;
 use rs1_store::security::AdminAccess;
 use rs1_store::sql::PageRequest;
 use rs1_store::telemetry::RollupRow;
-use rs1_store::{Statement, access, cron, devices, rollouts, security, telemetry};
+use rs1_store::{Statement, access, cron, devices, firmware, rollouts, security, telemetry};
 
 const NOW: UnixMillis = UnixMillis(1_763_690_475_123);
 
@@ -95,6 +98,7 @@ fn every_statement() -> Vec<Statement> {
         cron::finish("ota", "* * * * *", NOW, NOW, true, ""),
         cron::runs("ota"),
     ];
+    statements.extend(firmware_statements());
     statements.extend(rollout_statements(&device));
     statements
 }
@@ -104,6 +108,41 @@ fn rollout_statements(device: &DeviceId) -> Vec<Statement> {
     let mut statements = vec![rollouts::membership("rol-1", device)];
     statements.extend(rollouts::pause_for_artifact(Sku::Pro, "1.2.0", "ada", &decision, NOW));
     statements
+}
+
+fn firmware_statements() -> Vec<Statement> {
+    let device = DeviceId::of(&MacAddress::from_bytes([2, 0, 0, 0, 0, 1]));
+    let page = PageRequest { limit: 10, after: None };
+    let id = RecordId::generate("fwa", NOW, [0; 10]);
+    let version = FirmwareVersion::parse("1.2.0").unwrap();
+    vec![
+        firmware::add_key(&id, "ci", &"0".repeat(128), NOW, "ada"),
+        firmware::key_by_public_key("0"),
+        firmware::key_by_id("fwk-1"),
+        firmware::keys(&page),
+        firmware::revoke_key("fwk-1", NOW, "ada"),
+        firmware::signed_with("fwk-1"),
+        firmware::add_artifact(&NewArtifact {
+            id,
+            sku: Sku::Pro,
+            version: &version,
+            sha256: "0",
+            size: 1,
+            elf_sha256: "0",
+            fw_version: 1,
+            project_name: "rs1",
+            built_at: NOW,
+            key_id: "fwk-1",
+            at: NOW,
+            by: "ada",
+        }),
+        firmware::artifact(Sku::Pro, &version),
+        firmware::artifacts(&page),
+        firmware::artifacts_of(Sku::Pro, &page),
+        firmware::yank(Sku::Pro, &version, "bad", NOW, "ada"),
+        firmware::begin_download(&device, Sku::Pro, &version, "rol-1", 10, NOW),
+        firmware::note_refusal(&device, Sku::Pro, &version, NOW),
+    ]
 }
 
 /// What may be scanned: a list that came as a parameter, a table with a row a cron trigger, and what
