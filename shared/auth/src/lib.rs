@@ -5,6 +5,7 @@
 //! - [`acl`]: which topics a device may publish and subscribe to;
 //! - [`signed_url`]: the links under which devices download firmware;
 //! - [`operator`]: reading and judging an operator's RS256 token, and when to fetch keys anew.
+//! - [`access_token`]: users' own tokens, issued and verified here;
 //!
 //! Everything here is a pure function of its arguments: `now` and randomness are passed in, nothing
 //! is fetched, nothing is stored. It must never know of HTTP, SQL or the Workers runtime.
@@ -19,6 +20,7 @@
     )
 )]
 
+pub mod access_token;
 pub mod acl;
 pub mod credential;
 pub mod operator;
