@@ -32,6 +32,18 @@ impl Query {
         number.unwrap_or(default)
     }
 
+    /// `true` or `false`, if it is there.
+    pub fn flag(&mut self, name: &'static str) -> Option<bool> {
+        let text = self.text(name)?;
+        let flag = match text.as_str() {
+            "true" => Some(true),
+            "false" => Some(false),
+            _ => None,
+        };
+        self.faults.require(flag.is_some(), &format!("?{name}"), "must be true or false");
+        flag
+    }
+
     /// `limit` and `cursor`; a cursor is the key of an item, so `is_key` tells a good one.
     pub fn page(&mut self, is_key: impl FnOnce(&str) -> bool) -> PageRequest {
         let limit = self.number("limit", 1..=PAGE_MAX, PAGE_DEFAULT);

@@ -112,9 +112,8 @@ impl AccessTokens {
             return Err(BadAccessToken::Form);
         }
         let signature = URL_SAFE_NO_PAD.decode(signature).map_err(|_| BadAccessToken::Form)?;
-        let good = |secret| {
-            mac(secret, signed.as_bytes()).is_some_and(|mac| mac.verify_slice(&signature).is_ok())
-        };
+        let good =
+            |secret| mac(secret, signed.as_bytes()).is_some_and(|mac| mac.verify_slice(&signature).is_ok());
         if !good(&self.current) && !self.previous.as_ref().is_some_and(good) {
             return Err(BadAccessToken::Signature);
         }

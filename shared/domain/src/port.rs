@@ -265,6 +265,52 @@ pub trait SignatureVerifier {
     async fn verify_es256(&self, key: &str, message: &[u8], signature: &[u8]) -> Result<bool, PortError>;
 }
 
+/// A borrowed port is a port: a test lends its own to a worker.
+mod borrowed {
+    use super::{
+        Broker, Database, KeyValue, Outcome, PortError, Publication, Published, Random, RateLimiter,
+        Statement,
+    };
+
+    impl<T: Database> Database for &T {
+        async fn batch(&self, statements: Vec<Statement>) -> Result<Vec<Outcome>, PortError> {
+            (**self).batch(statements).await
+        }
+    }
+
+    impl<T: KeyValue> KeyValue for &T {
+        async fn get(&self, key: &str) -> Result<Option<String>, PortError> {
+            (**self).get(key).await
+        }
+
+        async fn put(&self, key: &str, value: &str, seconds: u32) -> Result<(), PortError> {
+            (**self).put(key, value, seconds).await
+        }
+    }
+
+    impl<T: RateLimiter> RateLimiter for &T {
+        async fn admit(&self, caller: &str) -> Result<bool, PortError> {
+            (**self).admit(caller).await
+        }
+    }
+
+    impl<T: Broker> Broker for &T {
+        async fn publish(&self, messages: &[Publication]) -> Result<Vec<Published>, PortError> {
+            (**self).publish(messages).await
+        }
+
+        async fn kick(&self, client_id: &str) -> Result<bool, PortError> {
+            (**self).kick(client_id).await
+        }
+    }
+
+    impl<T: Random> Random for &T {
+        fn bytes<const N: usize>(&self) -> [u8; N] {
+            (**self).bytes()
+        }
+    }
+}
+
 /// Why a port could not do what it was asked. For the log, never for a caller.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PortError {

@@ -217,6 +217,11 @@ impl Problem {
         Self::new(Kind::Unauthenticated, detail)
     }
 
+    /// 403: known, but not allowed.
+    pub fn forbidden(detail: impl Into<String>) -> Self {
+        Self::new(Kind::Forbidden, detail)
+    }
+
     /// 404.
     pub fn not_found(detail: impl Into<String>) -> Self {
         Self::new(Kind::NotFound, detail)

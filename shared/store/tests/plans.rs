@@ -61,6 +61,8 @@ fn every_statement() -> Vec<Statement> {
     let user = UserId::generate(NOW, [0; 10]);
     let mut statements = vec![
         access::role_of(&user, &device),
+        access::my_devices(&user, None),
+        access::my_device(&user, &device),
         devices::enroll(&[new], NOW, "ada").unwrap(),
         devices::enrollments(&[&device]).unwrap(),
         devices::sealed_key(&device),

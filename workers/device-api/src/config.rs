@@ -2,7 +2,8 @@
 
 use rs1_api::operator::Issuer;
 use rs1_auth::Vault;
-use rs1_domain::config::{BadConfig, BrokerApi, Environment, Settings};
+use rs1_auth::access_token::AccessTokens;
+use rs1_domain::config::{BadConfig, BrokerApi, Environment, Settings, is_strong_secret};
 
 /// What this worker needs to know.
 pub struct Config {
@@ -10,6 +11,10 @@ pub struct Config {
     pub environment: Environment,
     /// Whose tokens operators have.
     pub operators: Issuer,
+    /// Signs users' access tokens.
+    pub access_tokens: AccessTokens,
+    /// The pages that may read our answers: `https://app.optic.works`.
+    pub app_origins: Vec<String>,
     /// Seals device keys.
     pub vault: Vault,
     /// Where the broker is told what devices are to hear.
@@ -27,12 +32,39 @@ impl Config {
         let operators = Issuer::read(&mut settings);
         let vault = settings.required("DEVICE_KEK", "must be 64 hex digits", Vault::new);
         let broker = settings.broker_api();
-        let config = match (environment, operators, vault, broker) {
-            (Some(environment), Some(operators), Some(vault), Some(broker)) => {
-                Some(Self { environment, operators, vault, broker })
+        let access_tokens = settings.required("JWT_SECRET", "must have at least 32 characters", |text| {
+            is_strong_secret(text).then(|| text.to_owned())
+        });
+        let previous = settings.optional("JWT_SECRET_PREVIOUS");
+        let app_origins = settings.required(
+            "APP_ORIGINS",
+            "must be origins like https://app.optic.works, with spaces between",
+            origins,
+        );
+        let config = match (environment, operators, access_tokens, app_origins, vault, broker) {
+            (
+                Some(environment),
+                Some(operators),
+                Some(secret),
+                Some(app_origins),
+                Some(vault),
+                Some(broker),
+            ) => {
+                let access_tokens = AccessTokens::new(&secret, previous.as_deref());
+                Some(Self { environment, operators, access_tokens, app_origins, vault, broker })
             }
             _ => None,
         };
         settings.finish(config)
     }
+}
+
+/// Origins: scheme and host, perhaps a port, and nothing behind it.
+fn origins(text: &str) -> Option<Vec<String>> {
+    let is_origin = |origin: &str| {
+        let host = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"));
+        host.is_some_and(|host| !host.is_empty() && !host.contains(['/', '*', '?', '#']))
+    };
+    let origins: Vec<_> = text.split_whitespace().map(str::to_owned).collect();
+    (!origins.is_empty() && origins.iter().all(|origin| is_origin(origin))).then_some(origins)
 }

@@ -1,33 +1,41 @@
-//! The device API: operators enrol devices and look at them.
+//! The device API: people see and change their devices, operators enrol them and look after all of them.
 //!
-//! - [`routes`]: `/api/health` and `/api/admin/*`;
+//! - [`routes`]: the table of everything below `/api`;
 //! - [`handlers`]: one module a resource;
-//! - [`world`]: the ports that they are given.
+//! - [`person`]: which user is asking; [`access`]: what they may do with a device;
+//! - [`limit`]: how often anybody may ask; [`cors`]: which pages may read the answers;
+//! - [`world`]: the ports that handlers are given.
 //!
-//! Who is asking, and that it leaves a trace, is settled by [`rs1_api`].
+//! Which operator is asking, and that it leaves a trace, is settled by [`rs1_api`].
 //!
 //! Handlers are plain Rust over ports, so native tests run every route; only the last lines of this
 //! file know the Workers runtime.
 
+pub mod access;
 pub mod config;
+pub mod cors;
 pub mod handlers;
+pub mod limit;
+pub mod person;
 pub mod routes;
 pub mod world;
 
 #[cfg(target_arch = "wasm32")]
 mod worker {
-    use std::cell::RefCell;
+    use std::marker::PhantomData;
 
-    use rs1_auth::operator::KeyCache;
     use rs1_domain::config::BadConfig;
     use rs1_platform::d1::D1;
+    use rs1_platform::emqx::Emqx;
     use rs1_platform::http_client::{HttpClient, WebCrypto};
+    use rs1_platform::kv::Kv;
     use rs1_platform::random::Crypto;
+    use rs1_platform::rate_limit::RateLimit;
     use rs1_platform::{Env, PerIsolate, RawRequest, RawResponse, Service};
 
     use crate::config::Config;
     use crate::routes;
-    use crate::world::World;
+    use crate::world::{Memory, Ports, World};
 
     rs1_platform::events! { fetch = fetch }
 
@@ -36,21 +44,38 @@ mod worker {
     static CONFIG: PerIsolate<Result<Config, BadConfig>> = PerIsolate::new();
 
     std::thread_local! {
-        /// The operators' public keys, shared by every request of this isolate: plain data, borrowed
-        /// for a moment at a time and never across an await. Leaked once, as an isolate's statics are.
-        static KEYS: &'static RefCell<KeyCache> = Box::leak(Box::new(RefCell::new(KeyCache::new())));
+        /// Leaked once, as an isolate's statics are.
+        static MEMORY: &'static Memory = Box::leak(Box::default());
+    }
+
+    /// The Workers runtime's ports, for as long as an event lasts.
+    struct Runtime<'a>(PhantomData<&'a ()>);
+
+    impl<'a> Ports for Runtime<'a> {
+        type Database = D1<'a>;
+        type Documents = HttpClient;
+        type Signatures = WebCrypto;
+        type Random = Crypto;
+        type RateLimiter = RateLimit<'a>;
+        type Broker = Emqx<'a>;
+        type KeyValue = Kv<'a>;
     }
 
     async fn fetch(request: RawRequest, env: Env) -> RawResponse {
         let config = CONFIG.get(&env, |vars| Config::read(&|name| vars.get(name).map(str::to_owned)));
-        let keys = KEYS.with(|keys| *keys);
+        let memory = MEMORY.with(|memory| *memory);
         rs1_platform::serve(request, &env, &SERVICE, async |request| {
-            let world = World {
+            let world: World<'_, Runtime<'_>> = World {
                 db: D1::new(&env, "DB"),
                 documents: HttpClient,
                 signatures: WebCrypto,
                 random: Crypto,
-                keys,
+                people_limit: RateLimit::new(&env, "RATE_LIMIT"),
+                operators_limit: RateLimit::new(&env, "RATE_LIMIT_OPERATORS"),
+                broker: Emqx::new(config.as_ref().ok().map(|config| &config.broker)),
+                sessions: Kv::new(&env, "SESSIONS"),
+                cache: Kv::new(&env, "CACHE"),
+                memory,
             };
             routes::handle(request, config.as_ref(), &world).await
         })

@@ -1,25 +1,66 @@
-//! Which handler answers which request.
+//! Which handler answers which request: one table, and who may use each of its lines.
 //!
-//! Everything below `/api/admin` needs an operator, and is audited before it is carried out.
+//! A person's routes need an access token, an operator's (below `/api/admin`) the operator's own, and those are audited before
+//! they are carried out. Whoever it is, their requests are counted first ([`limit`](crate::limit)).
 
 use rs1_api::{audit, operator};
+use rs1_auth::access_token;
+use rs1_auth::operator::Operator;
 use rs1_domain::config::BadConfig;
-use rs1_domain::port::{Database, DocumentSource, Random, SignatureVerifier};
 use rs1_domain::{Answer, Method, Problem, Request, limits};
 use rs1_store::health;
 
 use crate::config::Config;
-use crate::handlers::{devices, enroll, security_log, telemetry};
-use crate::world::World;
+use crate::handlers::{devices, enroll, my_devices, security_log, telemetry};
+use crate::world::{Ports, World};
+use crate::{cors, limit, person};
 
 /// The request headers that this worker reads.
-pub const HEADERS: &[&str] = &["authorization", "cf-access-jwt-assertion", "cf-connecting-ip"];
+pub const HEADERS: &[&str] = &[
+    "authorization",
+    "cf-access-jwt-assertion",
+    "cf-connecting-ip",
+    "if-match",
+    "origin",
+    "access-control-request-method",
+];
 
-/// The routes, with what their paths name.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Route<'a> {
-    /// How this worker is.
+/// One line of the table: what answers a method on a path.
+#[derive(Clone, Copy, Debug)]
+pub struct Route {
+    /// The method. `HEAD` is answered as `GET` is.
+    pub method: Method,
+    /// The path, a parameter in braces; also what logs and analytics say.
+    pub pattern: &'static str,
+    /// The longest body in bytes; 0 where none is read.
+    pub body: usize,
+    /// What answers, and whom.
+    pub endpoint: Endpoint,
+}
+
+/// What answers, by who may ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Endpoint {
+    /// Anybody, and without being counted: whoever watches us must not be turned away.
     Health,
+    /// A user of the app.
+    Person(Person),
+    /// An operator.
+    Operator(Admin),
+}
+
+/// What a user may ask for. What they may do with a device is their role's to say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Person {
+    /// Their devices.
+    Devices,
+    /// One device.
+    Device,
+}
+
+/// What an operator may ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admin {
     /// Enrol one device.
     Enroll,
     /// Enrol up to a thousand.
@@ -27,109 +68,217 @@ pub enum Route<'a> {
     /// The registry.
     Devices,
     /// One device.
-    Device(&'a str),
+    Device,
     /// One device's hours.
-    DeviceTelemetry(&'a str),
+    DeviceTelemetry,
     /// What somebody tried.
     SecurityLog,
 }
 
-impl<'a> Route<'a> {
-    /// The route of a path.
-    pub fn of(path: &'a str) -> Option<Self> {
-        let segments: Vec<_> = path.strip_prefix("/api/")?.split('/').collect();
-        Some(match *segments.as_slice() {
-            ["health"] => Self::Health,
-            ["admin", "enroll"] => Self::Enroll,
-            ["admin", "enroll", "bulk"] => Self::EnrollBulk,
-            ["admin", "devices"] => Self::Devices,
-            ["admin", "devices", device] if !device.is_empty() => Self::Device(device),
-            ["admin", "devices", device, "telemetry"] => Self::DeviceTelemetry(device),
-            ["admin", "security-log"] => Self::SecurityLog,
-            _ => return None,
+/// Every route there is.
+pub const ROUTES: &[Route] = &[
+    get("/api/health", Endpoint::Health),
+    get("/api/devices", Endpoint::Person(Person::Devices)),
+    get("/api/devices/{id}", Endpoint::Person(Person::Device)),
+    post("/api/admin/enroll", limits::API_BODY, Endpoint::Operator(Admin::Enroll)),
+    post("/api/admin/enroll/bulk", limits::BULK_ENROLL_BODY, Endpoint::Operator(Admin::EnrollBulk)),
+    get("/api/admin/devices", Endpoint::Operator(Admin::Devices)),
+    get("/api/admin/devices/{id}", Endpoint::Operator(Admin::Device)),
+    get("/api/admin/devices/{id}/telemetry", Endpoint::Operator(Admin::DeviceTelemetry)),
+    get("/api/admin/security-log", Endpoint::Operator(Admin::SecurityLog)),
+];
+
+const fn get(pattern: &'static str, endpoint: Endpoint) -> Route {
+    Route { method: Method::Get, pattern, body: 0, endpoint }
+}
+
+const fn post(pattern: &'static str, body: usize, endpoint: Endpoint) -> Route {
+    Route { method: Method::Post, pattern, body, endpoint }
+}
+
+/// What a path's parameters stand for, in their order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Parameters<'a>(Vec<&'a str>);
+
+impl<'a> Parameters<'a> {
+    /// The parameters of `path`, if it is of that pattern. A parameter is never empty.
+    fn of(pattern: &str, path: &'a str) -> Option<Self> {
+        let mut parameters = Vec::new();
+        let mut given = path.split('/');
+        for wanted in pattern.split('/') {
+            let segment = given.next()?;
+            if wanted.starts_with('{') {
+                if segment.is_empty() {
+                    return None;
+                }
+                parameters.push(segment);
+            } else if wanted != segment {
+                return None;
+            }
+        }
+        given.next().is_none().then_some(Self(parameters))
+    }
+
+    /// The first one: mostly a device.
+    pub fn first(&self) -> &'a str {
+        self.0.first().copied().unwrap_or_default()
+    }
+}
+
+/// What is known of a path.
+struct Found<'a> {
+    pattern: &'static str,
+    parameters: Parameters<'a>,
+}
+
+impl<'a> Found<'a> {
+    /// Patterns do not overlap, so the first that fits is the one.
+    fn of(path: &'a str) -> Option<Self> {
+        ROUTES.iter().find_map(|route| {
+            let parameters = Parameters::of(route.pattern, path)?;
+            Some(Self { pattern: route.pattern, parameters })
         })
     }
 
-    /// The pattern, for logs.
-    pub fn pattern(&self) -> &'static str {
-        match self {
-            Self::Health => "/api/health",
-            Self::Enroll => "/api/admin/enroll",
-            Self::EnrollBulk => "/api/admin/enroll/bulk",
-            Self::Devices => "/api/admin/devices",
-            Self::Device(_) => "/api/admin/devices/{id}",
-            Self::DeviceTelemetry(_) => "/api/admin/devices/{id}/telemetry",
-            Self::SecurityLog => "/api/admin/security-log",
-        }
+    fn routes(&self) -> impl Iterator<Item = &'static Route> {
+        ROUTES.iter().filter(|route| route.pattern == self.pattern)
     }
 
-    fn methods(&self) -> &'static [Method] {
-        match self {
-            Self::Enroll | Self::EnrollBulk => &[Method::Post],
-            _ => &[Method::Get, Method::Head],
-        }
+    fn route(&self, method: Method) -> Option<&'static Route> {
+        let method = if method == Method::Head { Method::Get } else { method };
+        self.routes().find(|route| route.method == method)
     }
 
-    fn target(&self) -> Option<&'a str> {
-        match self {
-            Self::Device(device) | Self::DeviceTelemetry(device) => Some(device),
-            _ => None,
+    fn methods(&self) -> Vec<Method> {
+        let mut methods = Vec::new();
+        for route in self.routes() {
+            methods.push(route.method);
+            if route.method == Method::Get {
+                methods.push(Method::Head);
+            }
         }
+        methods
     }
 }
 
 /// The most bytes of a body that a request to this path may have.
-pub fn body_limit(_: Method, path: &str) -> usize {
-    match Route::of(path) {
-        Some(Route::Enroll) => limits::API_BODY,
-        Some(Route::EnrollBulk) => limits::BULK_ENROLL_BODY,
-        _ => 0,
-    }
+pub fn body_limit(method: Method, path: &str) -> usize {
+    Found::of(path).and_then(|found| found.route(method)).map_or(0, |route| route.body)
 }
 
 /// Answers a request, and says which route it was for the log.
-pub async fn handle(
+pub async fn handle<P: Ports>(
     request: Request,
     config: Result<&Config, &BadConfig>,
-    world: &World<'_, impl Database, impl DocumentSource, impl SignatureVerifier, impl Random>,
+    world: &World<'_, P>,
 ) -> (&'static str, Answer) {
-    let Some(route) = Route::of(&request.path) else {
-        return (
-            "unknown",
-            Answer::problem(Problem::not_found("there is no such resource"), &request.request_id),
-        );
+    let found = Found::of(&request.path);
+    let pattern = found.as_ref().map_or("unknown", |found| found.pattern);
+    let answer = match found {
+        Some(found) => answer(&found, &request, config, world).await,
+        None => Err(Problem::not_found("there is no such resource")),
     };
-    let answer = answer(&route, &request, config, world).await;
-    (route.pattern(), answer.unwrap_or_else(|problem| Answer::problem(problem, &request.request_id)))
+    let answer = answer.unwrap_or_else(|problem| Answer::problem(problem, &request.request_id));
+    match config {
+        Ok(config) => (pattern, cors::allow(answer, &request, config)),
+        Err(_) => (pattern, answer),
+    }
 }
 
-async fn answer(
-    route: &Route<'_>,
+async fn answer<P: Ports>(
+    found: &Found<'_>,
     request: &Request,
     config: Result<&Config, &BadConfig>,
-    world: &World<'_, impl Database, impl DocumentSource, impl SignatureVerifier, impl Random>,
+    world: &World<'_, P>,
 ) -> Result<Answer, Problem> {
-    if !route.methods().contains(&request.method) {
-        return Err(Problem::method_not_allowed(route.methods()));
-    }
-    let db = &world.db;
-    if *route == Route::Health {
-        return Ok(health::check("device-api", env!("CARGO_PKG_VERSION"), config.map(|_| ()), db).await);
+    let route = match (found.route(request.method), config) {
+        (Some(route), _) => route,
+        (None, Ok(config)) if request.method == Method::Options => {
+            return Ok(cors::preflight(&found.methods(), request, config));
+        }
+        (None, _) => return Err(Problem::method_not_allowed(&found.methods())),
+    };
+    if route.endpoint == Endpoint::Health {
+        let config = config.map(|_| ());
+        return Ok(health::check("device-api", env!("CARGO_PKG_VERSION"), config, &world.db).await);
     }
     let config =
         config.map_err(|faults| Problem::unavailable(format!("configuration: {}", faults.0.join("; "))))?;
-    let operator =
-        operator::identify(request, &config.operators, world.keys, &world.documents, &world.signatures)
-            .await?;
-    audit::admin_access(db, &world.random, &operator, route.pattern(), route.target(), request).await?;
-    match route {
-        Route::Health => Err(Problem::internal("health was answered above")),
-        Route::Enroll => enroll::one(db, &world.random, config, &operator, request).await,
-        Route::EnrollBulk => enroll::bulk(db, &world.random, config, &operator, request).await,
-        Route::Devices => devices::list(db, request).await,
-        Route::Device(device) => devices::one(db, device, request).await,
-        Route::DeviceTelemetry(device) => telemetry::hours(db, device, request).await,
-        Route::SecurityLog => security_log::list(db, request).await,
+    match route.endpoint {
+        Endpoint::Health => Err(Problem::internal("health was answered above")),
+        Endpoint::Person(wanted) => {
+            let person = match person::identify(request, &config.access_tokens) {
+                Ok(person) => person,
+                Err(problem) => return Err(refuse_stranger(problem, request, world).await),
+            };
+            let caller = limit::of_person(&person);
+            admit(&world.people_limit, &caller, request, world).await?;
+            for_person(wanted, &found.parameters, &person, request, config, world).await
+        }
+        Endpoint::Operator(wanted) => {
+            let keys = &world.memory.operator_keys;
+            let operator =
+                operator::identify(request, &config.operators, keys, &world.documents, &world.signatures)
+                    .await;
+            let operator = match operator {
+                Ok(operator) => operator,
+                Err(problem) => return Err(refuse_stranger(problem, request, world).await),
+            };
+            let caller = limit::of_operator(&operator);
+            admit(&world.operators_limit, &caller, request, world).await?;
+            let target = Some(found.parameters.first()).filter(|target| !target.is_empty());
+            audit::admin_access(&world.db, &world.random, &operator, route.pattern, target, request).await?;
+            for_operator(wanted, &found.parameters, &operator, request, config, world).await
+        }
+    }
+}
+
+/// Counts a request whose sender showed no good token against their address, so that trying tokens has its limit too.
+async fn refuse_stranger<P: Ports>(problem: Problem, request: &Request, world: &World<'_, P>) -> Problem {
+    let caller = limit::of_stranger(request);
+    admit(&world.people_limit, &caller, request, world).await.err().unwrap_or(problem)
+}
+
+async fn admit<P: Ports>(
+    limiter: &P::RateLimiter,
+    caller: &str,
+    request: &Request,
+    world: &World<'_, P>,
+) -> Result<(), Problem> {
+    limit::admit(limiter, &world.db, &world.random, &world.memory.reported, caller, request).await
+}
+
+async fn for_person<P: Ports>(
+    wanted: Person,
+    parameters: &Parameters<'_>,
+    person: &access_token::Person,
+    request: &Request,
+    _config: &Config,
+    world: &World<'_, P>,
+) -> Result<Answer, Problem> {
+    let db = &world.db;
+    match wanted {
+        Person::Devices => my_devices::list(db, person, request).await,
+        Person::Device => my_devices::one(db, person, parameters.first(), request).await,
+    }
+}
+
+async fn for_operator<P: Ports>(
+    wanted: Admin,
+    parameters: &Parameters<'_>,
+    operator: &Operator,
+    request: &Request,
+    config: &Config,
+    world: &World<'_, P>,
+) -> Result<Answer, Problem> {
+    let db = &world.db;
+    match wanted {
+        Admin::Enroll => enroll::one(db, &world.random, config, operator, request).await,
+        Admin::EnrollBulk => enroll::bulk(db, &world.random, config, operator, request).await,
+        Admin::Devices => devices::list(db, request).await,
+        Admin::Device => devices::one(db, parameters.first(), request).await,
+        Admin::DeviceTelemetry => telemetry::hours(db, parameters.first(), request).await,
+        Admin::SecurityLog => security_log::list(db, request).await,
     }
 }
 
@@ -137,24 +286,57 @@ async fn answer(
 mod tests {
     use super::*;
 
+    /// A path of that pattern, its parameters made up.
+    fn example(pattern: &str) -> String {
+        let segments =
+            pattern.split('/').map(|segment| if segment.starts_with('{') { "x1" } else { segment });
+        segments.collect::<Vec<_>>().join("/")
+    }
+
     #[test]
-    fn paths_lead_to_their_routes() {
-        for (path, route) in [
-            ("/api/health", Some(Route::Health)),
-            ("/api/admin/enroll", Some(Route::Enroll)),
-            ("/api/admin/enroll/bulk", Some(Route::EnrollBulk)),
-            ("/api/admin/devices", Some(Route::Devices)),
-            ("/api/admin/devices/x", Some(Route::Device("x"))),
-            ("/api/admin/devices/x/telemetry", Some(Route::DeviceTelemetry("x"))),
-            ("/api/admin/security-log", Some(Route::SecurityLog)),
-            ("/api/admin/devices/", None),
-            ("/api/admin/devices/x/", None),
-            ("/api/health/", None),
-            ("/api", None),
-            ("/", None),
-            ("/webhook/health", None),
-        ] {
-            assert_eq!(Route::of(path), route, "{path}");
+    fn every_line_is_found_by_its_own_path_and_method() {
+        for route in ROUTES {
+            let path = example(route.pattern);
+            let found = Found::of(&path).unwrap();
+            assert_eq!(found.pattern, route.pattern, "{path} is taken by another line");
+            assert_eq!(found.route(route.method).map(|route| route.endpoint), Some(route.endpoint), "{path}");
+            assert_eq!(body_limit(route.method, &path), route.body, "{path}");
         }
+    }
+
+    #[test]
+    fn whatever_is_not_health_is_under_admin_exactly_if_it_is_an_operators() {
+        for route in ROUTES {
+            let admin = route.pattern.starts_with("/api/admin/");
+            assert_eq!(matches!(route.endpoint, Endpoint::Operator(_)), admin, "{}", route.pattern);
+            assert_eq!(route.endpoint == Endpoint::Health, route.pattern == "/api/health");
+        }
+    }
+
+    #[test]
+    fn other_paths_lead_nowhere() {
+        for path in [
+            "/api/admin/devices/",
+            "/api/admin/devices/x/",
+            "/api/devices/",
+            "/api/devices//",
+            "/api/health/",
+            "/API/health",
+            "/api",
+            "/",
+            "",
+            "/webhook/health",
+        ] {
+            assert!(Found::of(path).is_none(), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_path_says_its_parameters_and_its_methods() {
+        let found = Found::of("/api/admin/devices/x/telemetry").unwrap();
+        assert_eq!(found.parameters, Parameters(vec!["x"]));
+        assert_eq!(found.methods(), [Method::Get, Method::Head]);
+        assert!(found.route(Method::Head).is_some());
+        assert!(found.route(Method::Post).is_none());
     }
 }

@@ -3,5 +3,6 @@
 
 pub mod devices;
 pub mod enroll;
+pub mod my_devices;
 pub mod security_log;
 pub mod telemetry;
