@@ -23,6 +23,19 @@ impl Query {
         self.pairs.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone())
     }
 
+    /// A parameter that `read` understands, if it is there.
+    pub fn parsed<T>(
+        &mut self,
+        name: &'static str,
+        expected: &str,
+        read: impl FnOnce(&str) -> Option<T>,
+    ) -> Option<T> {
+        let text = self.text(name)?;
+        let value = read(&text);
+        self.faults.require(value.is_some(), &format!("?{name}"), expected);
+        value
+    }
+
     /// A whole number within a range, or `default`.
     pub fn number(&mut self, name: &'static str, range: std::ops::RangeInclusive<u32>, default: u32) -> u32 {
         let Some(text) = self.text(name) else { return default };

@@ -3,6 +3,7 @@
 //! - [`secret`]: values that must not be logged, and rings of them that rotate without downtime;
 //! - [`credential`]: sealing a device's key at rest, and checking its hourly MQTT password;
 //! - [`acl`]: which topics a device may publish and subscribe to;
+//! - [`firmware`]: who signed an image;
 //! - [`signed_url`]: the links under which devices download firmware;
 //! - [`operator`]: reading and judging an operator's RS256 token, and when to fetch keys anew.
 //! - [`access_token`]: users' own tokens, issued and verified here;
@@ -23,6 +24,7 @@
 pub mod access_token;
 pub mod acl;
 pub mod credential;
+pub mod firmware;
 pub mod operator;
 pub mod secret;
 pub mod signed_url;

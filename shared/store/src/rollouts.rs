@@ -74,3 +74,29 @@ pub fn pause_for_artifact(
         },
     ]
 }
+
+/// Pauses the rollouts under way of whatever a key signed, since it was revoked. For the batch that revokes it;
+/// `decision` is any fresh id.
+pub fn pause_for_key(key_id: &str, actor: &str, decision: &RecordId, at: UnixMillis) -> [Statement; 2] {
+    [
+        Statement {
+            name: "rollout_pause_for_key",
+            sql: "/* rollout_pause_for_key */
+                UPDATE rollouts SET status = 'PAUSED', cause = 'key_revoked', paused_at = ?3,
+                  generation = generation + 1, decided_by = ?2
+                WHERE status = 'STAGED'
+                  AND (sku, version) IN (SELECT sku, version FROM firmware_artifacts WHERE key_id = ?1)",
+            params: vec![key_id.into(), decision.as_str().into(), at.into()],
+        },
+        Statement {
+            name: "rollout_paused_for_key",
+            sql: "/* rollout_paused_for_key */
+                INSERT INTO rollout_events (rollout_id, at, kind, actor, detail)
+                SELECT rollout_id, ?3, 'paused', ?4, json_object('cause', 'key_revoked')
+                FROM rollouts
+                WHERE (sku, version) IN (SELECT sku, version FROM firmware_artifacts WHERE key_id = ?1)
+                  AND decided_by = ?2",
+            params: vec![key_id.into(), decision.as_str().into(), at.into(), actor.into()],
+        },
+    ]
+}

@@ -136,6 +136,7 @@ fn rollout_statements(device: &DeviceId) -> Vec<Statement> {
     let decision = RecordId::generate("dec", NOW, [0; 10]);
     let mut statements = vec![rollouts::membership("rol-1", device)];
     statements.extend(rollouts::pause_for_artifact(Sku::Pro, "1.2.0", "ada", &decision, NOW));
+    statements.extend(rollouts::pause_for_key("fwk-1", "ada", &decision, NOW));
     statements
 }
 

@@ -1,18 +1,33 @@
-//! The OTA worker: firmware reaches devices from here. So far it answers for its own health and keeps
-//! its clock; artifacts, downloads and rollouts are built on this.
+//! The OTA worker: firmware reaches devices from here.
+//!
+//! - [`routes`]: `/health`, and `/admin/*` for operators;
+//! - [`handlers`]: one module a resource;
+//! - [`world`]: the ports that they are given;
+//! - [`cron`]: the minute's tick.
+//!
+//! Handlers are plain Rust over ports, so native tests run every route; only the last lines of this
+//! file know the Workers runtime.
 
 pub mod config;
 pub mod cron;
+pub mod handlers;
 pub mod routes;
+pub mod world;
 
 #[cfg(target_arch = "wasm32")]
 mod worker {
+    use std::cell::RefCell;
+
+    use rs1_auth::operator::KeyCache;
     use rs1_domain::config::BadConfig;
     use rs1_platform::d1::D1;
+    use rs1_platform::http_client::{HttpClient, WebCrypto};
+    use rs1_platform::random::Crypto;
     use rs1_platform::{Env, PerIsolate, RawRequest, RawResponse, Service, cron};
 
     use crate::config::Config;
     use crate::routes;
+    use crate::world::{Ports, World};
 
     rs1_platform::events! { fetch = fetch, scheduled = tick }
 
@@ -20,11 +35,34 @@ mod worker {
         Service { name: "ota", headers: routes::HEADERS, body_limit: routes::body_limit };
     static CONFIG: PerIsolate<Result<Config, BadConfig>> = PerIsolate::new();
 
+    std::thread_local! {
+        /// The operators' public keys, shared by every request of this isolate: plain data, borrowed
+        /// for a moment at a time and never across an await. Leaked once, as an isolate's statics are.
+        static KEYS: &'static RefCell<KeyCache> = Box::leak(Box::new(RefCell::new(KeyCache::new())));
+    }
+
+    /// The runtime's ports, for one event.
+    struct Runtime<'a>(std::marker::PhantomData<&'a Env>);
+
+    impl<'a> Ports for Runtime<'a> {
+        type Db = D1<'a>;
+        type Documents = HttpClient;
+        type Signatures = WebCrypto;
+        type Random = Crypto;
+    }
+
     async fn fetch(request: RawRequest, env: Env) -> RawResponse {
         let config = CONFIG.get(&env, |vars| Config::read(&|name| vars.get(name).map(str::to_owned)));
-        let db = D1::new(&env, "DB");
+        let keys = KEYS.with(|keys| *keys);
         rs1_platform::serve(request, &env, &SERVICE, async |request| {
-            routes::handle(request, config.as_ref(), &db).await
+            let world = World::<Runtime<'_>> {
+                db: D1::new(&env, "DB"),
+                documents: HttpClient,
+                signatures: WebCrypto,
+                random: Crypto,
+                keys,
+            };
+            routes::handle(request, config.as_ref(), &world).await
         })
         .await
     }

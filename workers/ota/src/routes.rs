@@ -1,78 +1,158 @@
 //! Which handler answers which request on ota.optic.works.
+//!
+//! Everything below `/admin` needs an operator, and is audited before it is carried out.
 
+use rs1_api::{audit, operator};
 use rs1_domain::config::BadConfig;
-use rs1_domain::port::Database;
-use rs1_domain::{Answer, Method, Problem, Request};
+use rs1_domain::{Answer, Method, Problem, Request, limits};
 use rs1_store::health;
 
 use crate::config::Config;
+use crate::handlers::{firmware, keys};
+use crate::world::{Ports, World};
 
 /// The request headers that this worker reads.
-pub const HEADERS: &[&str] = &[];
+pub const HEADERS: &[&str] = &["authorization", "cf-access-jwt-assertion", "cf-connecting-ip"];
 
-/// No route takes a body.
-pub fn body_limit(_: Method, _: &str) -> usize {
-    0
+/// The routes, with what their paths name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Route<'a> {
+    /// How this worker is.
+    Health,
+    /// The keys that sign firmware.
+    Keys,
+    /// One of them.
+    Key(&'a str),
+    /// The artifacts.
+    Artifacts,
+    /// One of them: variant and version.
+    Artifact(&'a str, &'a str),
+    /// Withdrawing it.
+    Yank(&'a str, &'a str),
+}
+
+impl<'a> Route<'a> {
+    /// The route of a path.
+    pub fn of(path: &'a str) -> Option<Self> {
+        let segments: Vec<_> = path.strip_prefix('/')?.split('/').collect();
+        Some(match *segments.as_slice() {
+            ["health"] => Self::Health,
+            ["admin", "firmware-keys"] => Self::Keys,
+            ["admin", "firmware-keys", key] if !key.is_empty() => Self::Key(key),
+            ["admin", "firmware"] => Self::Artifacts,
+            ["admin", "firmware", sku, version] if !version.is_empty() => Self::Artifact(sku, version),
+            ["admin", "firmware", sku, version, "yank"] => Self::Yank(sku, version),
+            _ => return None,
+        })
+    }
+
+    /// The pattern, for logs.
+    pub fn pattern(&self) -> &'static str {
+        match self {
+            Self::Health => "/health",
+            Self::Keys => "/admin/firmware-keys",
+            Self::Key(_) => "/admin/firmware-keys/{id}",
+            Self::Artifacts => "/admin/firmware",
+            Self::Artifact(..) => "/admin/firmware/{sku}/{version}",
+            Self::Yank(..) => "/admin/firmware/{sku}/{version}/yank",
+        }
+    }
+
+    fn methods(&self) -> &'static [Method] {
+        match self {
+            Self::Keys => &[Method::Get, Method::Head, Method::Post],
+            Self::Key(_) => &[Method::Delete],
+            Self::Yank(..) => &[Method::Post],
+            Self::Health | Self::Artifacts | Self::Artifact(..) => &[Method::Get, Method::Head],
+        }
+    }
+
+    fn target(&self) -> Option<String> {
+        match self {
+            Self::Key(key) => Some((*key).to_owned()),
+            Self::Artifact(sku, version) | Self::Yank(sku, version) => Some(format!("{sku}/{version}")),
+            _ => None,
+        }
+    }
+}
+
+/// The most bytes of a body that a request to this path may have.
+pub fn body_limit(method: Method, path: &str) -> usize {
+    match (method, Route::of(path)) {
+        (Method::Post, Some(Route::Keys | Route::Yank(..))) => limits::API_BODY,
+        _ => 0,
+    }
 }
 
 /// Answers a request, and says which route it was for the log.
 pub async fn handle(
     request: Request,
     config: Result<&Config, &BadConfig>,
-    db: &impl Database,
+    world: &World<'_, impl Ports>,
 ) -> (&'static str, Answer) {
-    let problem = match (request.path.as_str(), request.method) {
-        ("/health", Method::Get | Method::Head) => {
-            return (
-                "/health",
-                health::check("ota", env!("CARGO_PKG_VERSION"), config.map(|_| ()), db).await,
-            );
-        }
-        ("/health", _) => Problem::method_not_allowed(&[Method::Get, Method::Head]),
-        _ => Problem::not_found("there is no such resource"),
+    let Some(route) = Route::of(&request.path) else {
+        return (
+            "unknown",
+            Answer::problem(Problem::not_found("there is no such resource"), &request.request_id),
+        );
     };
-    let route = if request.path == "/health" { "/health" } else { "unknown" };
-    (route, Answer::problem(problem, &request.request_id))
+    let answer = answer(&route, &request, config, world).await;
+    (route.pattern(), answer.unwrap_or_else(|problem| Answer::problem(problem, &request.request_id)))
+}
+
+async fn answer(
+    route: &Route<'_>,
+    request: &Request,
+    config: Result<&Config, &BadConfig>,
+    world: &World<'_, impl Ports>,
+) -> Result<Answer, Problem> {
+    if !route.methods().contains(&request.method) {
+        return Err(Problem::method_not_allowed(route.methods()));
+    }
+    let (db, random) = (&world.db, &world.random);
+    if *route == Route::Health {
+        return Ok(health::check("ota", env!("CARGO_PKG_VERSION"), config.map(|_| ()), db).await);
+    }
+    let config =
+        config.map_err(|faults| Problem::unavailable(format!("configuration: {}", faults.0.join("; "))))?;
+    let operator =
+        operator::identify(request, &config.operators, world.keys, &world.documents, &world.signatures)
+            .await?;
+    audit::admin_access(db, random, &operator, route.pattern(), route.target().as_deref(), request).await?;
+    match (route, request.method) {
+        (Route::Health, _) => Err(Problem::internal("health was answered above")),
+        (Route::Keys, Method::Post) => keys::register(db, random, &operator, request).await,
+        (Route::Keys, _) => keys::list(db, request).await,
+        (Route::Key(key), _) => keys::revoke(db, random, &operator, key, request).await,
+        (Route::Artifacts, _) => firmware::list(db, request).await,
+        (Route::Artifact(sku, version), _) => firmware::one(db, (sku, version), request).await,
+        (Route::Yank(sku, version), _) => {
+            firmware::yank(db, random, &operator, (sku, version), request).await
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use pollster::block_on;
-    use rs1_domain::{RequestId, UnixMillis};
-    use rs1_store::native::{Failure, NativeDatabase};
-
     use super::*;
 
     #[test]
-    fn health_says_what_is_wrong_and_nothing_else_is_here() {
-        let db = NativeDatabase::new();
-        let config = Config::read(&|name| {
-            let value = match name {
-                "ENVIRONMENT" => "staging",
-                "EMQX_API_URL" => "https://emqx.example/api/v5",
-                "EMQX_API_KEY" => "key:secret",
-                _ => return None,
-            };
-            Some(value.to_owned())
-        });
-        let bad = Config::read(&|_| None);
-        let ask = |method, path: &str, config: &Result<Config, BadConfig>| {
-            let request = Request {
-                method,
-                path: path.into(),
-                query: String::new(),
-                headers: Vec::new(),
-                body: Vec::new(),
-                now: UnixMillis(0),
-                request_id: RequestId::from_header("r").unwrap(),
-            };
-            block_on(handle(request, config.as_ref(), &db)).1
-        };
-        assert_eq!(ask(Method::Get, "/health", &config).status, 200);
-        assert_eq!(ask(Method::Post, "/health", &config).status, 405);
-        assert_eq!(ask(Method::Get, "/", &config).status, 404);
-        assert!(ask(Method::Get, "/health", &bad).body.contains("ENVIRONMENT is missing"));
-        db.fail(Some(Failure::BeforeCommit));
-        assert_eq!(ask(Method::Get, "/health", &config).status, 503);
+    fn paths_lead_to_their_routes() {
+        for (path, route) in [
+            ("/health", Some(Route::Health)),
+            ("/admin/firmware-keys", Some(Route::Keys)),
+            ("/admin/firmware-keys/fwk-1", Some(Route::Key("fwk-1"))),
+            ("/admin/firmware", Some(Route::Artifacts)),
+            ("/admin/firmware/rs1_pro/1.2.0", Some(Route::Artifact("rs1_pro", "1.2.0"))),
+            ("/admin/firmware/rs1_pro/1.2.0/yank", Some(Route::Yank("rs1_pro", "1.2.0"))),
+            ("/admin/firmware-keys/", None),
+            ("/admin/firmware/rs1_pro", None),
+            ("/admin/firmware/rs1_pro/", None),
+            ("/admin/firmware/rs1_pro/1.2.0/", None),
+            ("/admin", None),
+            ("/", None),
+        ] {
+            assert_eq!(Route::of(path), route, "{path}");
+        }
     }
 }

@@ -1,0 +1,5 @@
+//! One module a resource. Each handler is the same shape: parse (pure), load, decide (pure), commit,
+//! respond.
+
+pub mod firmware;
+pub mod keys;

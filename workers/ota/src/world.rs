@@ -1,0 +1,33 @@
+//! What this worker's handlers may use of the world. Each handler takes only the ports it needs;
+//! this is where the routes find them.
+
+use std::cell::RefCell;
+
+use rs1_auth::operator::KeyCache;
+use rs1_domain::port::{Database, DocumentSource, Random, SignatureVerifier};
+
+/// The kinds of ports: the runtime's in the worker, doubles in native tests.
+pub trait Ports {
+    /// D1.
+    type Db: Database;
+    /// Fetches the operators' keys.
+    type Documents: DocumentSource;
+    /// Verifies operators' tokens.
+    type Signatures: SignatureVerifier;
+    /// Randomness.
+    type Random: Random;
+}
+
+/// The ports of one invocation.
+pub struct World<'a, P: Ports> {
+    /// D1.
+    pub db: P::Db,
+    /// Fetches the operators' keys.
+    pub documents: P::Documents,
+    /// Verifies operators' tokens.
+    pub signatures: P::Signatures,
+    /// Randomness.
+    pub random: P::Random,
+    /// The operators' keys as fetched last; lives as long as the isolate.
+    pub keys: &'a RefCell<KeyCache>,
+}

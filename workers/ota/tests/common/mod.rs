@@ -1,0 +1,157 @@
+//! The OTA worker over doubles: real SQL, an operator whose token is good, and faults on demand.
+
+#![allow(dead_code, reason = "each test file uses its part")]
+
+use std::cell::{Cell, RefCell};
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use pollster::block_on;
+use rs1_auth::operator::KeyCache;
+use rs1_domain::port::{Database, DocumentSource, Outcome, PortError, Random, SignatureVerifier, Statement};
+use rs1_domain::{Answer, Method, Request, RequestId, UnixMillis};
+use rs1_store::doubles::Counting;
+use rs1_store::native::NativeDatabase;
+use rs1_worker_ota::config::Config;
+use rs1_worker_ota::routes;
+use rs1_worker_ota::world::{Ports, World};
+use serde_json::{Value, json};
+
+pub const NOW: UnixMillis = UnixMillis(1_768_903_200_000);
+const ISSUER: &str = "https://opticworks.example";
+
+pub struct Cloud {
+    pub config: Config,
+    pub db: NativeDatabase,
+    pub random: Counting,
+    pub keys: RefCell<KeyCache>,
+    pub now: Cell<UnixMillis>,
+}
+
+/// The settings that every test runs with.
+pub fn setting(name: &str) -> Option<String> {
+    let value = match name {
+        "ENVIRONMENT" => "local",
+        "OPERATOR_ISSUER" => ISSUER,
+        "OPERATOR_AUDIENCE" => "ops",
+        "OPERATOR_JWKS_URL" => "https://opticworks.example/certs",
+        "EMQX_API_URL" => "http://127.0.0.1:18083/api/v5",
+        "EMQX_API_KEY" => "key:secret",
+        "FIRMWARE_ORIGIN" => "https://ota.optic.works",
+        "SIGNING_KEY" => "a signing key for native tests, long enough",
+        _ => return None,
+    };
+    Some(value.to_owned())
+}
+
+impl Cloud {
+    pub fn new() -> Self {
+        Self {
+            config: Config::read(&setting).unwrap_or_else(|faults| panic!("{faults:?}")),
+            db: NativeDatabase::new(),
+            random: Counting::default(),
+            keys: RefCell::new(KeyCache::new()),
+            now: Cell::new(NOW),
+        }
+    }
+
+    /// A request without a token.
+    pub fn request(&self, method: Method, target: &str, body: Vec<u8>) -> Request {
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        Request {
+            method,
+            path: path.into(),
+            query: query.into(),
+            headers: Vec::new(),
+            body,
+            now: self.now.get(),
+            request_id: RequestId::from_header("request-1").unwrap(),
+        }
+    }
+
+    pub fn send(&self, request: Request) -> Answer {
+        let world = World::<Doubles<'_>> {
+            db: Lent(&self.db),
+            documents: Certificates,
+            signatures: AnySignature,
+            random: Lent(&self.random),
+            keys: &self.keys,
+        };
+        block_on(routes::handle(request, Ok(&self.config), &world)).1
+    }
+
+    /// A request of an operator.
+    pub fn operator(&self, method: Method, target: &str, body: Vec<u8>) -> Answer {
+        let mut request = self.request(method, target, body);
+        request.headers.push(("authorization", format!("Bearer {}", token())));
+        self.send(request)
+    }
+
+    pub fn get(&self, target: &str) -> Answer {
+        self.operator(Method::Get, target, Vec::new())
+    }
+
+    pub fn post(&self, target: &str, body: &Value) -> Answer {
+        self.operator(Method::Post, target, body.to_string().into_bytes())
+    }
+
+    pub fn delete(&self, target: &str) -> Answer {
+        self.operator(Method::Delete, target, Vec::new())
+    }
+}
+
+pub fn body(answer: &Answer) -> Value {
+    serde_json::from_str(&answer.body).unwrap_or_else(|error| panic!("{error}: {}", answer.body))
+}
+
+fn token() -> String {
+    let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+    let claims = json!({"iss": ISSUER, "aud": "ops", "exp": 4_102_444_800_i64, "email": "ada@optic.works"});
+    format!("{}.{}.c2ln", part(&json!({"alg": "RS256", "kid": "k1"})), part(&claims))
+}
+
+/// The doubles' kinds.
+pub struct Doubles<'a>(std::marker::PhantomData<&'a ()>);
+
+impl<'a> Ports for Doubles<'a> {
+    type Db = Lent<'a, NativeDatabase>;
+    type Documents = Certificates;
+    type Signatures = AnySignature;
+    type Random = Lent<'a, Counting>;
+}
+
+/// Ports are owned by a world; this lends the test's own.
+pub struct Lent<'a, T>(pub &'a T);
+
+impl Database for Lent<'_, NativeDatabase> {
+    async fn batch(&self, statements: Vec<Statement>) -> Result<Vec<Outcome>, PortError> {
+        self.0.batch(statements).await
+    }
+}
+
+impl Random for Lent<'_, Counting> {
+    fn bytes<const N: usize>(&self) -> [u8; N] {
+        self.0.bytes()
+    }
+}
+
+/// The operators' keys. Who may sign what is tried where that code lives.
+pub struct Certificates;
+
+impl DocumentSource for Certificates {
+    async fn fetch(&self, _: &str) -> Result<String, PortError> {
+        Ok(json!({"keys": [{"kty": "RSA", "kid": "k1"}]}).to_string())
+    }
+}
+
+pub struct AnySignature;
+
+impl SignatureVerifier for AnySignature {
+    async fn verify_rs256(&self, _: &str, _: &[u8], _: &[u8]) -> Result<bool, PortError> {
+        Ok(true)
+    }
+
+    async fn verify_es256(&self, _: &str, _: &[u8], _: &[u8]) -> Result<bool, PortError> {
+        Ok(true)
+    }
+}
