@@ -90,7 +90,7 @@ export function miniflareWorker(table, { secrets, moveVar = (value) => value, ba
         },
       ]),
     ),
-    ratelimits: byBinding(table.ratelimits, ({ simple }) => ({ simple }), 'name'),
+    ratelimits: byBinding(table.ratelimits, ({ namespace_id, simple }) => ({ namespace_id, simple }), 'name'),
     analyticsEngineDatasets: byBinding(table.analytics_engine_datasets, ({ dataset, binding }) => ({ dataset: dataset ?? binding })),
     serviceBindings: byBinding(table.services, ({ service, entrypoint }) => ({ name: service, entrypoint })),
     versionMetadata: table.version_metadata?.binding,

@@ -202,14 +202,15 @@ test('bad settings are all named, and their values nowhere', async (t) => {
     DEVICE_KEK: 'no-hex-at-all',
     OPERATOR_JWKS_URL: 'ftp://keys.example',
     EMQX_API_KEY: 'a-key-without-its-secret',
+    SIGNING_KEY: 'too-short-a-signing-key',
   };
   const { ENVIRONMENT, OPERATOR_JWKS_URL } = values;
   const cloud = await startHarness({
-    secrets: { WEBHOOK_SECRET: values.WEBHOOK_SECRET, DEVICE_KEK: values.DEVICE_KEK, EMQX_API_KEY: values.EMQX_API_KEY },
+    secrets: { WEBHOOK_SECRET: values.WEBHOOK_SECRET, DEVICE_KEK: values.DEVICE_KEK, EMQX_API_KEY: values.EMQX_API_KEY, SIGNING_KEY: values.SIGNING_KEY },
     vars: {
       'device-api': { ENVIRONMENT, OPERATOR_ISSUER: '', OPERATOR_AUDIENCE: '', OPERATOR_JWKS_URL },
       telemetry: { ENVIRONMENT },
-      ota: { ENVIRONMENT },
+      ota: { ENVIRONMENT, OPERATOR_ISSUER: '', OPERATOR_AUDIENCE: '', OPERATOR_JWKS_URL, FIRMWARE_ORIGIN: '', DOWNLOAD_ATTEMPTS: 0 },
       health: { ENVIRONMENT },
     },
   });
@@ -217,7 +218,10 @@ test('bad settings are all named, and their values nowhere', async (t) => {
   const faulty = {
     'device-api': ['ENVIRONMENT', 'OPERATOR_ISSUER', 'OPERATOR_AUDIENCE', 'OPERATOR_JWKS_URL', 'DEVICE_KEK', 'EMQX_API_KEY'],
     telemetry: ['ENVIRONMENT', 'WEBHOOK_SECRET', 'DEVICE_KEK', 'EMQX_API_KEY'],
-    ota: ['ENVIRONMENT', 'EMQX_API_KEY'],
+    ota: [
+      ...['ENVIRONMENT', 'OPERATOR_ISSUER', 'OPERATOR_AUDIENCE', 'OPERATOR_JWKS_URL'],
+      ...['EMQX_API_KEY', 'FIRMWARE_ORIGIN', 'SIGNING_KEY', 'DOWNLOAD_ATTEMPTS'],
+    ],
     health: ['ENVIRONMENT'],
   };
   for (const [worker, names] of Object.entries(faulty)) {
