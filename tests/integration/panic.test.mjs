@@ -37,27 +37,35 @@ const says = (requestId) => cloud.emqx.message(topicOf(device, 'state'), state()
 const soon = (what, answer) =>
   Promise.race([answer, new Promise((_, fail) => setTimeout(fail, SOON, new Error(`${what} was left to hang`)).unref())]);
 
-for (const [where, requestId] of [
-  ['before it waited for anything', 'trap-at-once'],
-  ['when it had waited for the database', 'trap-when-answering'],
-]) {
-  for (const path of ['/api/health', '/webhook/health']) {
-    test(`${path}: a request that panics ${where} fails, and the next ones do not`, async () => {
-      isStatus(await health(path), 200);
-      for (let round = 0; round < 3; round += 1) {
-        const failed = await soon('the request that panicked', health(path, requestId));
-        assert.equal(failed.status, 500, failed.text);
-        for (let n = 0; n < 3; n += 1) isStatus(await soon('the request after it', health(path)), 200);
-      }
-    });
-  }
+const acl = (requestId) =>
+  cloud.api('POST', '/webhook/mqtt-acl', {
+    headers: { 'x-request-id': requestId, 'x-webhook-secret': cloud.secrets.WEBHOOK_SECRET },
+    body: { action: 'publish', clientid: device.id, username: device.id, topic: topicOf(device, 'state') },
+  });
 
+for (const [where, ask] of [
+  ['before it waited for anything', (requestId) => cloud.api('GET', '/webhook/nowhere', { headers: { 'x-request-id': requestId } })],
+  ['when its body had been read', acl],
+  ['when it had waited for the database', (requestId) => health('/webhook/health', requestId)],
+  ['in the other worker, when it had waited', (requestId) => health('/api/health', requestId)],
+]) {
+  test(`a request that panics ${where} fails, and the next ones do not`, async () => {
+    const fine = (await ask('fine')).status;
+    assert.notEqual(fine, 500);
+    for (let round = 0; round < 3; round += 1) {
+      const failed = await soon('the request that panicked', ask('trap'));
+      assert.equal(failed.status, 500, failed.text);
+      for (let n = 0; n < 3; n += 1) isStatus(await soon('the request after it', ask('fine')), fine);
+    }
+  });
+
+  if (where.startsWith('in the other')) continue;
   test(`requests in flight when another panics ${where} fail soon and are not answered wrongly`, async (t) => {
     const gate = cloud.faults.hold({ binding: 'DB', match: /report_state/ });
     t.after(gate.release);
     const waiting = says('in-flight');
     await gate.reached;
-    const failed = await soon('the request that panicked', health('/webhook/health', requestId));
+    const failed = await soon('the request that panicked', ask('trap'));
     assert.equal(failed.status, 500, failed.text);
     isStatus(await soon('the request after it', health('/webhook/health')), 200);
     gate.release();
@@ -69,7 +77,7 @@ for (const [where, requestId] of [
 
 test('a panic of Rust’s own says where it was, and is no different', async () => {
   // It is in what happens once an instance: so it needs a new one.
-  assert.equal((await health('/webhook/health', 'trap-at-once')).status, 500);
+  assert.equal((await health('/webhook/health', 'trap')).status, 500);
   const failed = await soon('the request that panicked', health('/webhook/health', 'panic'));
   assert.equal(failed.status, 500, failed.text);
   isStatus(await soon('the request after it', health('/webhook/health')), 200);
@@ -79,7 +87,7 @@ test('a panic of Rust’s own says where it was, and is no different', async () 
 
 test('after a panic everything works as before: settings, keys, topics, queue and all', async () => {
   isStatus(await cloud.api('GET', '/api/admin/devices', { token: await cloud.adminToken() }), 200);
-  for (const path of ['/api/health', '/webhook/health']) assert.equal((await health(path, 'trap-when-answering')).status, 500);
+  for (const path of ['/api/health', '/webhook/health']) assert.equal((await health(path, 'trap')).status, 500);
   isStatus(await cloud.api('GET', '/api/admin/devices', { token: await cloud.adminToken() }), 200);
   assert.equal(await admitted(), 'allow');
   assert.equal((await cloud.emqx.authz({ clientid: device.id, username: device.id, action: 'subscribe', topic: '#' })).verdict, 'deny');
@@ -87,7 +95,7 @@ test('after a panic everything works as before: settings, keys, topics, queue an
 });
 
 test('many requests at once, some of which panic: the others are answered or fail, and none is mixed up', async () => {
-  const ids = Array.from({ length: 30 }, (_, n) => (n % 10 === 5 ? 'trap-when-answering' : `many-${n}`));
+  const ids = Array.from({ length: 30 }, (_, n) => (n % 10 === 5 ? 'trap' : `many-${n}`));
   const answers = await soon('one of them', Promise.all(ids.map((id) => health('/webhook/health', id))));
   for (const [index, answer] of answers.entries()) {
     if (answer.status === 200) assert.equal(answer.headers['x-request-id'], ids[index]);

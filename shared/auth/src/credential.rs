@@ -40,10 +40,19 @@ impl DeviceKey {
 
     /// The password of `device` for an hour (Unix seconds / 3600, rounded down), as 32 bytes.
     pub fn password(&self, device: &DeviceId, hour: i64) -> [u8; 32] {
-        // HMAC takes a key of any length, so this cannot fail; a zero key would match nothing.
-        let mac = <Hmac<Sha256> as Mac>::new_from_slice(self.0.expose());
-        mac.map(|mac| mac.chain_update(format!("{device}:{hour}")).finalize().into_bytes().into())
-            .unwrap_or_default()
+        self.passwords(device)(hour)
+    }
+
+    /// [`Self::password`] for several hours: the key is prepared once.
+    fn passwords(&self, device: &DeviceId) -> impl Fn(i64) -> [u8; 32] {
+        // HMAC takes a key of any length, so this cannot fail; a zero password would match nothing.
+        let mac = <Hmac<Sha256> as Mac>::new_from_slice(self.0.expose())
+            .map(|mac| mac.chain_update(device.as_str()).chain_update(":"));
+        move |hour| {
+            mac.as_ref().map_or([0; 32], |mac| {
+                mac.clone().chain_update(hour.to_string()).finalize().into_bytes().into()
+            })
+        }
     }
 
     /// Whether `password` is good at `now`: the current hour's, the one before, and in the last
@@ -51,7 +60,8 @@ impl DeviceKey {
     pub fn accepts(&self, device: &DeviceId, password: &Password, now: UnixMillis) -> bool {
         let hour = now.hour();
         let next_is_good = Choice::from(u8::from(now.plus(EARLY).hour() > hour));
-        let matches = |hour| self.password(device, hour).ct_eq(&password.0);
+        let of = self.passwords(device);
+        let matches = |hour| of(hour).ct_eq(&password.0);
         let good = matches(hour)
             | matches(hour.saturating_sub(1))
             | (matches(hour.saturating_add(1)) & next_is_good);

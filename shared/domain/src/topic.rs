@@ -144,7 +144,7 @@ impl DeviceTopic {
 
 /// The full topic or filter for `rest` of a device.
 pub fn of_device(device: &DeviceId, rest: &str) -> String {
-    format!("{ROOT}/{device}/{rest}")
+    [ROOT, "/", device.as_str(), "/", rest].concat()
 }
 
 /// Whether `filter` is a well-formed MQTT topic filter (MQTT 5.0, section 4.7.1): not empty, no

@@ -10,7 +10,12 @@ extern "C" {
 }
 
 /// Now, in whole milliseconds. In production the clock moves only when the worker waits for I/O.
-#[expect(clippy::cast_possible_truncation, reason = "Date.now() is a whole number far below 2^53")]
 pub fn now() -> UnixMillis {
-    UnixMillis(date_now() as i64)
+    from_js(date_now())
+}
+
+/// A time of JavaScript's (`Date.now()`, `scheduledTime`).
+#[expect(clippy::cast_possible_truncation, reason = "whole milliseconds far below 2^53")]
+pub fn from_js(milliseconds: f64) -> UnixMillis {
+    UnixMillis(milliseconds as i64)
 }

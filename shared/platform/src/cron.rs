@@ -3,7 +3,7 @@
 //! The platform takes a returned error for success and runs nothing twice, so a job's outcome is
 //! only known from its log line (and from what the job itself writes down).
 
-use rs1_domain::{RequestId, UnixMillis};
+use rs1_domain::RequestId;
 use wasm_bindgen::prelude::*;
 
 use crate::event::{JobResult, Tick};
@@ -22,7 +22,6 @@ extern "C" {
 }
 
 /// Handles a scheduled event: runs `job`, logs one line with its outcome.
-#[expect(clippy::cast_possible_truncation, reason = "whole milliseconds far below 2^53")]
 pub async fn run<F>(worker: &'static str, event: RawEvent, job: F)
 where
     F: AsyncFnOnce(Tick) -> JobResult,
@@ -31,7 +30,7 @@ where
     let request_id = RequestId::generate(started, random::bytes());
     let tick = Tick {
         cron: event.cron(),
-        scheduled: UnixMillis(event.scheduled_time() as i64),
+        scheduled: clock::from_js(event.scheduled_time()),
         now: started,
         request_id: request_id.clone(),
     };

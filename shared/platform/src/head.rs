@@ -1,4 +1,4 @@
-//! A request's head, as the JavaScript half packs it: one text, a line a field.
+//! A request's head, as the shim packs it: one text, a line a field.
 //!
 //! A newline can stand neither in a method, nor in a serialized URL, nor in a header's value, so it
 //! separates without escaping.

@@ -9,7 +9,7 @@
 //!
 //! - **Crossings are paid once.** A string that crosses between wasm and JavaScript is copied and
 //!   transcoded, and a JavaScript object read field by field costs one crossing a field. So a request's
-//!   head crosses as one packed text, its body as one block of bytes, an answer with its log line and
+//!   head crosses as one packed text together with its body as one block of bytes, an answer with its log line and
 //!   its analytics point as one packed text, a D1 batch as one text each way.
 //! - **No JavaScript handle outlives its event.** The runtime ties bindings, streams and promises to
 //!   the request they came with and refuses them to any other. [`Env`] is passed along, never kept;
@@ -41,7 +41,7 @@ pub mod task;
 
 pub use env::{PerIsolate, Vars};
 pub use rs1_domain::event;
-pub use serve::{RawRequest, RawResponse, Service, serve};
+pub use serve::{JsRequest, RawRequest, RawResponse, Service, serve};
 /// The bindings of the worker, as the runtime hands them to an event. Good for that event only.
 pub use worker::Env;
 
@@ -55,7 +55,7 @@ pub mod __macro {
 ///
 /// ```text
 /// rs1_platform::events! {
-///     fetch = fetch,          // async fn fetch(request: RawRequest, env: Env) -> RawResponse
+///     fetch(SERVICE) = fetch, // async fn fetch(request: RawRequest, env: Env) -> RawResponse
 ///     queue = consume,        // async fn consume(batch: queue::RawBatch, env: Env)
 ///     scheduled = tick,       // async fn tick(event: cron::RawEvent, env: Env)
 /// }
@@ -67,14 +67,39 @@ pub mod __macro {
 /// [`task`]): cheaper, and a handler that panics fails its request at once instead of leaving it to hang.
 #[macro_export]
 macro_rules! events {
-    ($($event:ident = $handler:path),+ $(,)?) => { $( $crate::events! { @$event $handler } )+ };
-    (@fetch $handler:path) => {
-        $crate::events! { @export fetch, __fetch_event, $crate::RawRequest, $handler }
+    ($($event:ident $(($service:path))? = $handler:path),+ $(,)?) => {
+        $( $crate::events! { @$event $($service)? => $handler } )+
     };
-    (@queue $handler:path) => {
+    (@fetch $service:path => $handler:path) => {
+        #[doc(hidden)]
+        #[$crate::__macro::wasm_bindgen::prelude::wasm_bindgen(
+            wasm_bindgen = $crate::__macro::wasm_bindgen,
+            js_name = declared_headers
+        )]
+        pub fn __declared_headers() -> String {
+            $service.headers.join("\n")
+        }
+        #[doc(hidden)]
+        #[$crate::__macro::wasm_bindgen::prelude::wasm_bindgen(
+            wasm_bindgen = $crate::__macro::wasm_bindgen,
+            js_name = fetch
+        )]
+        pub fn __fetch_event(
+            request: $crate::JsRequest,
+            env: $crate::Env,
+            context: $crate::task::Context,
+            arrived: f64,
+            head: String,
+            body: Option<Vec<u8>>,
+        ) -> $crate::__macro::wasm_bindgen::JsValue {
+            let request = $crate::RawRequest::new(request, arrived, head, body);
+            $crate::task::start(&context, $handler(request, env))
+        }
+    };
+    (@queue => $handler:path) => {
         $crate::events! { @export queue, __queue_event, $crate::queue::RawBatch, $handler }
     };
-    (@scheduled $handler:path) => {
+    (@scheduled => $handler:path) => {
         $crate::events! { @export scheduled, __scheduled_event, $crate::cron::RawEvent, $handler }
     };
     (@export $event:ident, $export:ident, $argument:ty, $handler:path) => {

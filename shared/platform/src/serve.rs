@@ -1,29 +1,48 @@
-//! The fetch event: a request in, an answer out, in three crossings.
+//! The fetch event: a request in, an answer out, in two crossings.
+//!
+//! The shim (`shim.js`) reads a request's head and, where it is small, its body, and enters wasm with both. What is
+//! left to ask for is a body that is long, or whose length is not known.
 
 use std::cell::OnceCell;
 
 use js_sys::{Promise, Uint8Array};
-use rs1_domain::{Answer, Method, Problem, Request, RequestId};
+use rs1_domain::{Answer, Method, Problem, Request, RequestId, UnixMillis};
 use wasm_bindgen::prelude::*;
 
 use crate::head::Head;
 use crate::reply::{About, Reply};
 use crate::{Env, clock, random, task};
 
-/// The runtime's request.
-pub type RawRequest = worker::web_sys::Request;
+/// The runtime's request object.
+pub type JsRequest = worker::web_sys::Request;
+
+/// A request as the shim hands it over.
+#[derive(Debug)]
+pub struct RawRequest {
+    request: JsRequest,
+    arrived: UnixMillis,
+    head: String,
+    body: Option<Vec<u8>>,
+}
+
+impl RawRequest {
+    /// `arrived` is JavaScript's time; `head` is packed as [`Head::unpack`] reads it; `body` is there if it is small.
+    #[doc(hidden)]
+    pub fn new(request: JsRequest, arrived: f64, head: String, body: Option<Vec<u8>>) -> Self {
+        Self { request, arrived: clock::from_js(arrived), head, body }
+    }
+}
+
 /// The runtime's response.
 pub type RawResponse = worker::web_sys::Response;
 
 #[wasm_bindgen(module = "/src/js/serve.js")]
 extern "C" {
-    /// Fixes the headers that [`head`] reads; gives the environment's name.
-    fn declare(names: &str, env: &Env) -> String;
-    /// The head, packed as [`Head::unpack`] reads it.
-    fn head(request: &RawRequest) -> String;
+    /// The environment's name.
+    fn environment(env: &Env) -> String;
     /// A promise of the body, as a `Uint8Array`, or of `undefined` when it is longer than `limit`.
     /// `measured` says that the length is known to be within the limit.
-    fn body(request: &RawRequest, limit: usize, measured: bool, drained: usize) -> Promise;
+    fn body(request: &JsRequest, limit: usize, measured: bool, drained: usize) -> Promise;
     /// Writes the log line and the analytics point, and makes the response.
     fn respond(env: &Env, packed: &str, body: Option<&str>) -> RawResponse;
 }
@@ -46,7 +65,7 @@ pub struct Service {
 }
 
 thread_local! {
-    /// The environment's name, read when the headers are declared: once an instance.
+    /// The environment's name, read once an instance.
     static ENVIRONMENT: OnceCell<String> = const { OnceCell::new() };
 }
 
@@ -63,14 +82,12 @@ pub async fn serve<F>(request: RawRequest, env: &Env, service: &'static Service,
 where
     F: AsyncFnOnce(Request) -> (&'static str, Answer),
 {
-    let started = clock::now();
-    let environment = ENVIRONMENT
-        .with(|environment| environment.get_or_init(|| declare(&service.headers.join("\n"), env)).clone());
+    let RawRequest { request, arrived: started, head, body } = request;
     let Head { method, path, query, colo, content_length, request_id, headers } =
-        Head::unpack(&head(&request), service.headers);
+        Head::unpack(&head, service.headers);
     let request_id = request_id.unwrap_or_else(|| RequestId::generate(started, random::bytes()));
 
-    let (route, answer) = match read_body(&request, service, method, &path, content_length).await {
+    let (route, answer) = match read_body(&request, body, service, method, &path, content_length).await {
         Ok(body) => {
             let request_id = request_id.clone();
             handler(Request { method, path, query, headers, body, now: started, request_id }).await
@@ -78,6 +95,7 @@ where
         Err(problem) => ("(refused)", Answer::problem(problem.with_log(path), &request_id)),
     };
 
+    let environment = ENVIRONMENT.with(|name| name.get_or_init(|| environment(env)).clone());
     let about = About {
         worker: service.name,
         environment: &environment,
@@ -94,7 +112,8 @@ where
 
 /// The body, as bytes: that it is UTF-8 is for the handler to find out.
 async fn read_body(
-    request: &RawRequest,
+    request: &JsRequest,
+    given: Option<Vec<u8>>,
     service: &Service,
     method: Method,
     path: &str,
@@ -104,6 +123,14 @@ async fn read_body(
         return Ok(Vec::new());
     }
     let limit = (service.body_limit)(method, path);
+    if let Some(body) = given {
+        return match body.len() {
+            // Nobody looks at it.
+            _ if limit == 0 => Ok(Vec::new()),
+            length if length > limit => Err(Problem::too_large(limit)),
+            _ => Ok(body),
+        };
+    }
     if limit == 0 {
         // Nobody looks at it: whoever posts to a path that takes nothing is to hear that. It is read and
         // dropped if it is not large, for the runtime closes a connection whose request was not read.

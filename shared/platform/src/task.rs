@@ -42,7 +42,7 @@ extern "C" {
 /// A future on its way.
 struct Running {
     future: Pin<Box<dyn Future<Output = JsValue>>>,
-    /// It waits, or has waited, for more than its input.
+    /// It waits, or has waited, for something that it does.
     kept: bool,
 }
 
@@ -62,11 +62,12 @@ enum Polled {
     },
 }
 
-/// How many tasks may wait for their input at once.
+/// How many tasks may wait at once without having done anything yet.
 ///
-/// When a client hangs up before its request is complete the runtime drops the promise that the task waits for
-/// without a word, and the task stays. Above this number the oldest one is taken to be such.
-const MOST_READING: usize = 1_000;
+/// When a client hangs up the runtime drops the promise that such a task waits for without a word, and the task stays.
+/// Above this number the oldest one is taken to be such. (A small body is read before there is a task, so what stays
+/// is small.)
+const MOST_READING: usize = 4_000;
 
 /// A promise that somebody waits for.
 enum Call {
@@ -80,7 +81,7 @@ thread_local! {
     static TASKS: RefCell<BTreeMap<u32, Task>> = const { RefCell::new(BTreeMap::new()) };
     static CALLS: RefCell<BTreeMap<u32, Call>> = const { RefCell::new(BTreeMap::new()) };
     static NEXT: Cell<u32> = const { Cell::new(0) };
-    /// Whether the task being polled has begun to wait for more than its input.
+    /// Whether the task being polled has begun to wait for something that it does.
     static KEEP: Cell<bool> = const { Cell::new(false) };
     /// Made and installed when an instance first needs it.
     static CALLBACK: Closure<dyn Fn(u32, bool, JsValue)> = {
@@ -140,8 +141,8 @@ pub async fn wait(promise: &Promise) -> Result<JsValue, String> {
     read(promise).await
 }
 
-/// Waits for a promise of the event's own input. If the client hangs up meanwhile the task need not go on.
-/// (`waitUntil` costs a request some 10 µs, which those that only read and answer are spared.)
+/// Waits for a promise that changes nothing: the event's own input, a query. If the client hangs up meanwhile the
+/// task need not go on. (`waitUntil` costs a request some 10 µs, which those that only read and answer are spared.)
 ///
 /// # Errors
 /// The message of the rejection.

@@ -37,7 +37,7 @@ mod worker {
     use crate::routes;
     use crate::world::{Memory, Ports, World};
 
-    rs1_platform::events! { fetch = fetch }
+    rs1_platform::events! { fetch(SERVICE) = fetch }
 
     static SERVICE: Service =
         Service { name: "device-api", headers: routes::HEADERS, body_limit: routes::body_limit };

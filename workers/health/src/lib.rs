@@ -14,7 +14,7 @@ mod worker {
     use crate::config::Config;
     use crate::routes;
 
-    rs1_platform::events! { fetch = fetch, scheduled = tick }
+    rs1_platform::events! { fetch(SERVICE) = fetch, scheduled = tick }
 
     static SERVICE: Service =
         Service { name: "health", headers: routes::HEADERS, body_limit: routes::body_limit };

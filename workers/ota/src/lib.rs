@@ -29,7 +29,7 @@ mod worker {
     use crate::routes;
     use crate::world::{Ports, World};
 
-    rs1_platform::events! { fetch = fetch, scheduled = tick }
+    rs1_platform::events! { fetch(SERVICE) = fetch, scheduled = tick }
 
     static SERVICE: Service =
         Service { name: "ota", headers: routes::HEADERS, body_limit: routes::body_limit };

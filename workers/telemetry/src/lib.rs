@@ -28,7 +28,7 @@ mod worker {
     use crate::routes;
     use crate::world::World;
 
-    rs1_platform::events! { fetch = fetch, queue = consume, scheduled = tick }
+    rs1_platform::events! { fetch(SERVICE) = fetch, queue = consume, scheduled = tick }
 
     static SERVICE: Service =
         Service { name: "telemetry", headers: routes::HEADERS, body_limit: routes::body_limit };

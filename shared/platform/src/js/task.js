@@ -16,8 +16,9 @@ export function watch(call, promise) {
       mine.settled(call, kept, value);
     } catch (error) {
       // A trap: nothing in that instance will run again, so every event in flight fails now, not when the
-      // runtime notices that it hangs.
+      // runtime notices that it hangs. The shim hears of it and makes a new instance.
       fail(mine, error);
+      reportError(error);
     }
   };
   promise.then((value) => settle(true, value), (error) => settle(false, String(error?.message ?? error)));
