@@ -17,8 +17,11 @@ pub mod world;
 
 #[cfg(target_arch = "wasm32")]
 mod worker {
+    use std::marker::PhantomData;
+
     use rs1_domain::config::BadConfig;
     use rs1_platform::d1::D1;
+    use rs1_platform::emqx::Emqx;
     use rs1_platform::queue::Producer;
     use rs1_platform::r2::R2;
     use rs1_platform::random::Crypto;
@@ -26,7 +29,7 @@ mod worker {
 
     use crate::config::Config;
     use crate::routes;
-    use crate::world::World;
+    use crate::world::{Ports, World};
 
     rs1_platform::events! { fetch(SERVICE) = fetch, queue = consume, scheduled = tick }
 
@@ -34,19 +37,35 @@ mod worker {
         Service { name: "telemetry", headers: routes::HEADERS, body_limit: routes::body_limit };
     static CONFIG: PerIsolate<Result<Config, BadConfig>> = PerIsolate::new();
 
-    fn world(env: &Env) -> World<D1<'_>, Producer<'_>, R2<'_>, Crypto> {
+    /// The Workers runtime's ports, for as long as an event lasts.
+    struct Runtime<'a>(PhantomData<&'a ()>);
+
+    impl<'a> Ports for Runtime<'a> {
+        type Database = D1<'a>;
+        type Queue = Producer<'a>;
+        type Bucket = R2<'a>;
+        type Random = Crypto;
+        type Broker = Emqx<'a>;
+    }
+
+    fn config(env: &Env) -> Result<&'static Config, &'static BadConfig> {
+        CONFIG.get(env, |vars| Config::read(&|name| vars.get(name).map(str::to_owned))).as_ref()
+    }
+
+    fn world(env: &Env) -> World<Runtime<'_>> {
         World {
             db: D1::new(env, "DB"),
             queue: Producer::new(env, "TELEMETRY_QUEUE"),
             archives: R2::new(env, "ARCHIVES"),
+            files: R2::new(env, "R2"),
             random: Crypto,
+            broker: Emqx::new(config(env).ok().map(|config| &config.broker)),
         }
     }
 
     async fn fetch(request: RawRequest, env: Env) -> RawResponse {
-        let config = CONFIG.get(&env, |vars| Config::read(&|name| vars.get(name).map(str::to_owned)));
         rs1_platform::serve(request, &env, &SERVICE, async |request| {
-            routes::handle(request, config.as_ref(), &world(&env)).await
+            routes::handle(request, config(&env), &world(&env)).await
         })
         .await
     }

@@ -22,7 +22,7 @@ use rs1_telemetry::batch::{self, Key, Plan, Slot};
 use rs1_telemetry::{Message, Queued};
 use serde_json::json;
 
-use crate::world::World;
+use crate::world::{Ports, World};
 
 /// How often rollups that somebody else changed in between are read and merged again before the
 /// rest is left to a later delivery.
@@ -41,10 +41,7 @@ struct Sorted {
 }
 
 /// Settles a batch.
-pub async fn consume(
-    batch: &Batch,
-    world: &World<impl Database, impl Queue, impl Bucket, impl Random>,
-) -> Settlement {
+pub async fn consume(batch: &Batch, world: &World<impl Ports>) -> Settlement {
     let Batch { deliveries, now, .. } = batch;
     let now = *now;
     let mut sorted = sort(deliveries);
@@ -144,10 +141,7 @@ struct Ingested {
 /// # Errors
 /// When nothing is done yet that a second delivery would do twice: the messages are to be delivered
 /// again.
-async fn ingest(
-    messages: &[Message],
-    world: &World<impl Database, impl Queue, impl Bucket, impl Random>,
-) -> Result<Ingested, PortError> {
+async fn ingest(messages: &[Message], world: &World<impl Ports>) -> Result<Ingested, PortError> {
     if messages.is_empty() {
         return Ok(Ingested { plan: Plan::default(), left: None });
     }
@@ -259,10 +253,7 @@ enum Recount {
 }
 
 /// Counts the messages of an object that is archived already.
-async fn recount(
-    key: &str,
-    world: &World<impl Database, impl Queue, impl Bucket, impl Random>,
-) -> Result<(), Recount> {
+async fn recount(key: &str, world: &World<impl Ports>) -> Result<(), Recount> {
     let body = world.archives.get(key).await.map_err(Recount::Later)?;
     let body = body.ok_or_else(|| Recount::Never(format!("{key}: no such object")))?;
     let messages = archive::read_object(&body).map_err(Recount::Never)?;
@@ -271,11 +262,7 @@ async fn recount(
 }
 
 /// Writes security events and counts failed authentications, in one transaction.
-async fn log_security(
-    sorted: &Sorted,
-    world: &World<impl Database, impl Queue, impl Bucket, impl Random>,
-    now: UnixMillis,
-) -> Result<(), PortError> {
+async fn log_security(sorted: &Sorted, world: &World<impl Ports>, now: UnixMillis) -> Result<(), PortError> {
     let json = |error: serde_json::Error| PortError::new("security", error.to_string());
     let mut statements = Vec::new();
     if !sorted.events.is_empty() {

@@ -2,13 +2,12 @@
 //! anything of the body is looked at.
 
 use rs1_domain::config::BadConfig;
-use rs1_domain::port::{Bucket, Database, Queue, Random};
 use rs1_domain::{Answer, Method, Problem, Request, limits};
 use rs1_store::health;
 
 use crate::config::Config;
 use crate::handlers::{acl, auth, gone, state, telemetry};
-use crate::world::World;
+use crate::world::{Ports, World};
 
 /// The request headers that this worker reads.
 pub const HEADERS: &[&str] = &["x-webhook-secret"];
@@ -78,7 +77,7 @@ pub fn body_limit(_: Method, path: &str) -> usize {
 pub async fn handle(
     request: Request,
     config: Result<&Config, &BadConfig>,
-    world: &World<impl Database, impl Queue, impl Bucket, impl Random>,
+    world: &World<impl Ports>,
 ) -> (&'static str, Answer) {
     let Some(route) = Route::of(&request.path) else {
         return (
@@ -94,7 +93,7 @@ async fn answer(
     route: Route,
     request: &Request,
     config: Result<&Config, &BadConfig>,
-    world: &World<impl Database, impl Queue, impl Bucket, impl Random>,
+    world: &World<impl Ports>,
 ) -> Result<Answer, Problem> {
     if !route.methods().contains(&request.method) {
         return Err(Problem::method_not_allowed(route.methods()));

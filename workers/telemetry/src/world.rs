@@ -1,14 +1,30 @@
 //! What this worker's handlers may use of the world. Each handler takes only the ports it needs;
 //! this is where the routes find them.
 
+use rs1_domain::port::{Broker, Bucket, Database, Queue, Random};
+
+/// Which implementation stands behind each port: the runtime's, or a test's.
+#[expect(missing_docs, reason = "`World` says what each is for")]
+pub trait Ports {
+    type Database: Database;
+    type Queue: Queue;
+    type Bucket: Bucket;
+    type Random: Random;
+    type Broker: Broker;
+}
+
 /// The ports of one invocation.
-pub struct World<Db, Queue, Archives, Rng> {
+pub struct World<P: Ports> {
     /// D1.
-    pub db: Db,
+    pub db: P::Database,
     /// The producer's end of the telemetry queue.
-    pub queue: Queue,
+    pub queue: P::Queue,
     /// The R2 bucket of archives.
-    pub archives: Archives,
+    pub archives: P::Bucket,
+    /// The R2 bucket of what is kept for a while: answers to diagnostics.
+    pub files: P::Bucket,
     /// Randomness.
-    pub random: Rng,
+    pub random: P::Random,
+    /// Tells devices.
+    pub broker: P::Broker,
 }

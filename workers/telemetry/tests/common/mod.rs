@@ -7,7 +7,7 @@ use rs1_auth::{DeviceKey, Vault};
 use rs1_domain::event::{Batch, Delivery, Settlement};
 use rs1_domain::{Answer, DeviceId, MacAddress, Method, Request, RequestId, UnixMillis};
 use rs1_store::devices::{self, Device, NewDevice};
-use rs1_store::doubles::{Counting, MemoryBucket, MemoryQueue};
+use rs1_store::doubles::{Counting, MemoryBroker, MemoryBucket, MemoryQueue};
 use rs1_store::native::NativeDatabase;
 use rs1_store::security::{self, SecurityRow};
 use rs1_store::sql::{PageRequest, first_row, rows, run};
@@ -15,7 +15,7 @@ use rs1_store::telemetry::{self, HourRow};
 use rs1_worker_telemetry::config::Config;
 use rs1_worker_telemetry::queue::consume;
 use rs1_worker_telemetry::routes;
-use rs1_worker_telemetry::world::World;
+use rs1_worker_telemetry::world::{Ports, World};
 use serde_json::{Value, json};
 
 pub const SECRET: &str = "the secret that EMQX and the cloud share";
@@ -23,10 +23,19 @@ pub const KEK: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1
 pub const HASH: &str = "630dcd2966c4336691125448bbb25b4ff412a49c732db2c8abc1b8581bd710dd";
 pub const PASSWORD: &str = "75b8f8fd547e0ad36718a6d634d2ceba7e3c43f12cc8fc271c52e22904c221ec";
 
-pub type Memory = World<NativeDatabase, MemoryQueue, MemoryBucket, Counting>;
+/// Everything in memory.
+pub struct Memory;
+
+impl Ports for Memory {
+    type Database = NativeDatabase;
+    type Queue = MemoryQueue;
+    type Bucket = MemoryBucket;
+    type Random = Counting;
+    type Broker = MemoryBroker;
+}
 
 pub struct Cloud {
-    pub world: Memory,
+    pub world: World<Memory>,
     pub config: Config,
     pub now: UnixMillis,
 }
@@ -59,7 +68,9 @@ impl Cloud {
                 db: NativeDatabase::new(),
                 queue: MemoryQueue::default(),
                 archives: MemoryBucket::default(),
+                files: MemoryBucket::default(),
                 random: Counting::default(),
+                broker: MemoryBroker::default(),
             },
             config: Config::read(&settings).unwrap_or_else(|faults| panic!("{faults:?}")),
             now: ten_o_clock(),
