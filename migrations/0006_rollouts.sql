@@ -30,6 +30,7 @@ CREATE TABLE rollouts (
   started_at       INTEGER,                        -- Unix ms
   paused_at        INTEGER,                        -- Unix ms; null unless it is paused
   finished_at      INTEGER,                        -- Unix ms: completed or aborted
+  settled          INTEGER NOT NULL DEFAULT 0 CHECK (settled IN (0, 1)), -- finished, and no attempt of it is open any more
   acknowledged     TEXT    NOT NULL DEFAULT '{}' CHECK (json_valid(acknowledged)), -- outcomes that the last resume has taken note of; only later ones count towards a halt
 
   generation       INTEGER NOT NULL DEFAULT 0,     -- counts decisions; one that was made on an older generation changes nothing
@@ -39,7 +40,7 @@ CREATE TABLE rollouts (
 ) STRICT, WITHOUT ROWID;
 
 -- The few that may still change, for the planner and for the state webhook.
-CREATE INDEX rollouts_open ON rollouts (sku, status, rollout_id) WHERE status IN ('PENDING', 'STAGED', 'PAUSED');
+CREATE INDEX rollouts_open ON rollouts (sku, status, rollout_id) WHERE settled = 0;
 CREATE INDEX rollouts_by_artifact ON rollouts (sku, version);
 
 -- A device in a rollout: a row from its first trigger on. Those that were never triggered have none.

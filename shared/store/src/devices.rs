@@ -83,8 +83,7 @@ pub fn sealed_key(device: &DeviceId) -> Statement {
 }
 
 /// Takes in what an online device says of itself, unless a newer state was taken in before. Its
-/// presence follows, unless something newer decided that; so does the configuration it has, which its reports tell of as well
-/// ([`zones::applied`](crate::zones::applied)).
+/// presence follows, unless something newer decided that.
 ///
 /// `at` is when the broker received the message: the one clock that orders a device's messages. What it
 /// means to others comes back as [`Reported`], so that learning it costs no further statement.
@@ -95,12 +94,10 @@ pub fn report_state(device: &DeviceId, state: &State, client_id: Option<&str>, a
             UPDATE devices SET
               state_at = ?2,
               firmware_version = ?4,
-              product_sku = coalesce(product_sku, ?5),
               protocol_version = ?6,
               uptime_sec = ?7,
               wifi_rssi = ?8,
-              config_version = CASE WHEN ?9 IS NOT NULL AND config_at <= ?2 THEN ?9 ELSE config_version END,
-              config_at = CASE WHEN ?9 IS NOT NULL THEN max(config_at, ?2) ELSE config_at END,
+              config_version = coalesce(?9, config_version),
               zone_count = coalesce(?10, zone_count),
               radar_connected = ?11,
               boot_count = coalesce(?12, boot_count),
@@ -115,11 +112,12 @@ pub fn report_state(device: &DeviceId, state: &State, client_id: Option<&str>, a
                    | (CASE WHEN firmware_version IS NOT ?4 THEN 2 ELSE 0 END)
             WHERE device_id = ?1 AND state_at <= ?2
             RETURNING
+              product_sku IS NULL AND ?5 IS NOT NULL AS sku_unknown,
               news & 1 AS came_online,
               EXISTS (SELECT 1 FROM rollout_devices AS attempt WHERE attempt.device_id = devices.device_id
                 AND attempt.state IN ('triggered', 'deferred', 'downloading', 'verifying', 'installed'))
               OR (news <> 0 AND EXISTS (SELECT 1 FROM rollouts
-                WHERE rollouts.sku = devices.product_sku AND rollouts.status = 'STAGED'))
+                WHERE settled = 0 AND rollouts.sku = devices.product_sku AND rollouts.status = 'STAGED'))
               AS matters_to_updates",
         params: vec![
             device.as_str().into(),
@@ -145,6 +143,10 @@ pub fn report_state(device: &DeviceId, state: &State, client_id: Option<&str>, a
 /// the first time is told then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 pub struct Reported {
+    /// The device said of which variant it is, and nobody had before: to be followed by [`learn_sku`]. The variant is in
+    /// an index, which an update that names it would write anew each time.
+    #[serde(deserialize_with = "flag")]
+    pub sku_unknown: bool,
     /// The device was taken for offline before.
     #[serde(deserialize_with = "flag")]
     pub came_online: bool,
@@ -152,6 +154,16 @@ pub struct Reported {
     /// variant is under way.
     #[serde(deserialize_with = "flag")]
     pub matters_to_updates: bool,
+}
+
+/// Takes a device's word for its variant, where enrolment has not said it.
+pub fn learn_sku(device: &DeviceId, sku: Sku) -> Statement {
+    Statement {
+        name: "device_learn_sku",
+        sql: "/* device_learn_sku */
+            UPDATE devices SET product_sku = ?2 WHERE device_id = ?1 AND product_sku IS NULL",
+        params: vec![device.as_str().into(), sku.as_str().into()],
+    }
 }
 
 /// Takes a device for offline since `at`, unless something newer says that it is here, or the
@@ -253,5 +265,14 @@ pub fn list(page: &PageRequest) -> Statement {
               boot_count, reset_reason
             FROM devices WHERE device_id > ?1 ORDER BY device_id LIMIT ?2",
         params: vec![page.after.as_deref().unwrap_or_default().into(), page.rows().into()],
+    }
+}
+
+/// Gives a device its tags, a JSON array of text, sorted. One change if it is enrolled.
+pub fn set_tags(device: &DeviceId, tags: &str) -> Statement {
+    Statement {
+        name: "device_set_tags",
+        sql: "/* device_set_tags */ UPDATE devices SET tags = ?2 WHERE device_id = ?1",
+        params: vec![device.as_str().into(), tags.into()],
     }
 }

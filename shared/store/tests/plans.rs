@@ -9,7 +9,7 @@
 )]
 
 use rs1_domain::security::{AuthFailure, SecurityEvent, Severity};
-use rs1_domain::wire::{ConfigStatus, State};
+use rs1_domain::wire::State;
 use rs1_domain::{
     DeviceId, FirmwareVersion, MacAddress, Method, RecordId, RequestId, Sku, UnixMillis, UserId,
 };
@@ -18,9 +18,7 @@ use rs1_store::native::NativeDatabase;
 use rs1_store::security::AdminAccess;
 use rs1_store::sql::PageRequest;
 use rs1_store::telemetry::RollupRow;
-use rs1_store::{
-    Statement, access, cron, devices, diagnostics, firmware, rollouts, security, telemetry, zones,
-};
+use rs1_store::{Statement, access, cron, devices, firmware, idempotency, rollouts, security, telemetry};
 
 const NOW: UnixMillis = UnixMillis(1_763_690_475_123);
 
@@ -104,39 +102,117 @@ fn every_statement() -> Vec<Statement> {
     ];
     statements.extend(firmware_statements());
     statements.extend(rollout_statements(&device));
-    statements.extend(zone_statements(&device));
     statements
 }
 
-fn zone_statements(device: &DeviceId) -> Vec<Statement> {
-    let id = RecordId::generate("dia", NOW, [0; 10]);
-    let status =
-        ConfigStatus::read(br#"{"version": 1, "status": "applied", "timestamp": "2026-01-20T10:00:00Z"}"#)
-            .unwrap();
-    let mut statements = vec![
-        zones::current(device),
-        zones::write(device, 0, "[]", "usr-1", NOW),
-        zones::history(device),
-        zones::version(device, 1),
-        zones::take_due(NOW, 100),
-        zones::take(device, NOW),
-        zones::put_back(&[device], NOW).unwrap(),
-        zones::report(device, &status, NOW),
-        zones::applied(device, 1, NOW),
-        diagnostics::request(&id, device, "[]", "ada", NOW),
-        diagnostics::of_device(device, "dia-1"),
-        diagnostics::answered(device, "dia-1", 1, NOW),
-        diagnostics::prune(&id, 100),
-    ];
-    statements.extend(zones::forget(device, NOW));
-    statements
+fn rollout_creation() -> [Statement; 2] {
+    let id = RecordId::generate("rol", NOW, [0; 10]);
+    let version = FirmwareVersion::parse("1.2.0").unwrap();
+    rollouts::create(&rollouts::NewRollout {
+        id: &id,
+        sku: Sku::Pro,
+        version: &version,
+        stages: "[]",
+        min_rssi: -70,
+        force: false,
+        rate_per_minute: 60,
+        selector: "{}",
+        schedule_at: None,
+        reason: None,
+        at: NOW,
+        by: "ada",
+        decision: &id,
+        idempotency_key: None,
+    })
 }
 
 fn rollout_statements(device: &DeviceId) -> Vec<Statement> {
-    let decision = RecordId::generate("dec", NOW, [0; 10]);
-    let mut statements = vec![rollouts::membership("rol-1", device)];
-    statements.extend(rollouts::pause_for_artifact(Sku::Pro, "1.2.0", "ada", &decision, NOW));
-    statements.extend(rollouts::pause_for_key("fwk-1", "ada", &decision, NOW));
+    let id = RecordId::generate("rol", NOW, [0; 10]);
+    let page = PageRequest { limit: 10, after: None };
+    let row = rollouts::AttemptRow {
+        rollout_id: id.to_string(),
+        device_id: device.clone(),
+        state: "triggered".into(),
+        attempt: 1,
+        facts: "{}".into(),
+        triggered_at: NOW,
+        sent_at: None,
+        closed_at: None,
+        revision: 1,
+    };
+    let event = rollouts::AttemptEvent {
+        rollout_id: id.as_str(),
+        device_id: device,
+        state: "triggered",
+        attempt: 1,
+        detail: None,
+    };
+    let stray = rollouts::Stray {
+        rollout_id: id.as_str(),
+        device_id: device,
+        source: "m1",
+        detail: serde_json::json!({}),
+    };
+    let key = [rollouts::TriggerKey { rollout_id: id.as_str(), device_id: device, attempt: 1 }];
+    let mut statements = vec![
+        rollouts::membership("rol-1", device),
+        rollouts::by_id("rol-1"),
+        rollouts::list(&page),
+        rollouts::due(NOW),
+        rollouts::under_way_for(&[device]).unwrap(),
+        rollouts::decide(&rollouts::Decision {
+            rollout_id: id.as_str(),
+            generation: 1,
+            id: &id,
+            status: "STAGED",
+            cause: None,
+            stage: 0,
+            stage_started_at: None,
+            started_at: None,
+            paused_at: None,
+            finished_at: None,
+            acknowledged: "{}",
+        }),
+        rollouts::decided("rol-1", &id, &[], NOW).unwrap(),
+        rollouts::remember(
+            "rol-1",
+            &id,
+            &rollouts::Remember {
+                actor: "ada",
+                key: "k",
+                fingerprint: "f",
+                request_id: "r",
+                status: 200,
+                body: "{}",
+            },
+            NOW,
+        ),
+        rollouts::note_report("rol-1", 1, "{}", NOW),
+        rollouts::settle("rol-1"),
+        rollouts::attempts(&[("rol-1", device)]).unwrap(),
+        rollouts::open_attempts(&[device]).unwrap(),
+        rollouts::write_attempts(&[row], &id, None).unwrap(),
+        rollouts::attempt_events(&[event], &id, NOW).unwrap(),
+        rollouts::note_strays(&[stray], NOW).unwrap(),
+        rollouts::unsent("rol-1", NOW, 100),
+        rollouts::mark_queued(&key, NOW).unwrap(),
+        rollouts::claim(&key, NOW, NOW).unwrap(),
+        rollouts::release(&key).unwrap(),
+        rollouts::triggers(&key).unwrap(),
+        rollouts::counts("rol-1"),
+        rollouts::devices("rol-1", &page),
+        rollouts::devices_in_state("rol-1", "failed", &page),
+        rollouts::events("rol-1", 0, &page),
+        rollouts::snapshot("rol-1", Sku::Pro, "", 1_000),
+        rollouts::failures_since(NOW, 10),
+        idempotency::find("ada", "k"),
+        idempotency::prune(NOW, 10),
+        devices::set_tags(device, "[]"),
+        devices::learn_sku(device, Sku::Pro),
+    ];
+    statements.extend(rollout_creation());
+    statements.extend(rollouts::pause_for_artifact(Sku::Pro, "1.2.0", "ada", &id, NOW));
+    statements.extend(rollouts::pause_for_key("fwk-1", "ada", &id, NOW));
     statements
 }
 
@@ -175,8 +251,8 @@ fn firmware_statements() -> Vec<Statement> {
     ]
 }
 
-/// What may be scanned: a list that came as a parameter, a table with a row a cron trigger, and what
-/// a query derived from such (by its alias).
+/// What may be scanned, besides a list that came as a parameter (`json_each`, under whatever alias, is the only virtual
+/// table there is): a table with a row a cron trigger, and what a query derived from such (by its alias).
 const SMALL: [&str; 5] = ["json_each", "cron_runs", "(subquery", "host", "old"];
 
 #[test]
@@ -187,7 +263,8 @@ fn every_statement_searches_tables_that_grow_by_an_index() {
             let Some(scanned) = step.strip_prefix("SCAN ") else { continue };
             // Reading in the order of an index until LIMIT is a search for the first row.
             let ordered = statement.sql.contains("LIMIT") && step.contains("USING");
-            let small = SMALL.iter().any(|name| scanned.starts_with(name));
+            let small =
+                SMALL.iter().any(|name| scanned.starts_with(name)) || scanned.contains("VIRTUAL TABLE");
             assert!(small || ordered, "{}: {step}", statement.name);
         }
     }
