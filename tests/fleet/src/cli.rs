@@ -2,17 +2,20 @@
 
 use std::path::PathBuf;
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use rs1_domain::{MacAddress, Sku, hex};
+use rs1_domain::{DeviceId, FirmwareVersion, MacAddress, Sku, hex};
 
 use crate::device::{Identity, identity};
 use crate::enrol::{Enrolled, Registrar};
 use crate::faults::Faults;
 use crate::http::Origin;
 use crate::link::{Broker, Version};
+use crate::ota::image::PublicKey;
+use crate::ota::{Fate, OtaFaults, Settings, Trust};
 
 /// Simulated RS-1 presence sensors: real MQTT, real HTTP, the cloud's own contract types.
 ///
@@ -117,6 +120,60 @@ pub struct Seed {
     pub seed: u64,
 }
 
+/// How devices update their firmware.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Updates")]
+pub struct Ota {
+    /// The version that devices run at first
+    #[arg(long, value_name = "VERSION", default_value = "1.2.0", value_parser = firmware)]
+    pub firmware: FirmwareVersion,
+
+    /// A key whose signature devices believe, x and then y; may be repeated [default: any key, as a
+    /// development board does]
+    #[arg(long = "ota-key", value_name = "HEX", value_parser = PublicKey::parse)]
+    pub keys: Vec<PublicKey>,
+
+    /// Devices that misbehave: NAME=SHARE% or NAME=COUNT, with commas between
+    ///
+    /// How an update ends: refuse (says that it will never take the image), fail-download, fail-hash,
+    /// fail-signature, fail-install, rollback (the new image does not come up), silent (does nothing),
+    /// stuck (nothing after its first reports), loop (downloads again and again), power-cut (forgets the
+    /// trigger in the middle of the download). How it is reported: mute, twice, late, shuffle (each two
+    /// reports the wrong way round), stray (also about another rollout). And cuts (downloads are cut at
+    /// random places), weak (too weak a signal at first), skew (the clock is off by up to ten minutes).
+    #[arg(
+        long = "ota-faults",
+        value_name = "LIST",
+        default_value = "",
+        hide_default_value = true,
+        value_parser = OtaFaults::parse
+    )]
+    pub misbehaviour: OtaFaults,
+
+    /// How many times faster than in the field the waits of an update pass: 1, 5 and 30 minutes after a
+    /// failed download, 8 seconds for a boot
+    #[arg(long = "ota-speed", value_name = "TIMES", default_value_t = 1.0, value_parser = rate)]
+    pub speed: f64,
+
+    /// Download in ranges of so many bytes, the last of them one byte too long, as `esp_https_ota` does
+    /// [default: all the rest in one]
+    #[arg(long = "ota-range", value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1..))]
+    pub request: Option<u64>,
+}
+
+impl Ota {
+    /// What all devices have in common.
+    pub fn settings(&self, local: &Origin) -> Arc<Settings> {
+        let trust = if self.keys.is_empty() { Trust::Anyone } else { Trust::Keys(self.keys.clone()) };
+        Arc::new(Settings { local: local.clone(), trust, speed: self.speed, request: self.request })
+    }
+
+    /// What a single device does.
+    pub fn fate(&self, seed: u64, device: &DeviceId) -> Fate {
+        self.misbehaviour.fates(seed, &[device]).into_iter().next().unwrap_or_default()
+    }
+}
+
 /// `rs1-fleet run`.
 #[derive(Debug, Args)]
 pub struct Run {
@@ -171,7 +228,14 @@ pub struct Run {
     #[arg(long)]
     pub logs: bool,
 
-    /// Write the final counts there as JSON
+    /// Only devices of this variant [default: two of three are `rs1_pro`]
+    #[arg(long, value_name = "SKU", value_parser = sku)]
+    pub sku: Option<Sku>,
+
+    #[command(flatten)]
+    pub ota: Ota,
+
+    /// Write the final counts there as JSON, and what became of each device
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,
 
@@ -230,6 +294,9 @@ pub struct Device {
     pub logs: bool,
 
     #[command(flatten)]
+    pub ota: Ota,
+
+    #[command(flatten)]
     pub api: Api,
 }
 
@@ -247,6 +314,10 @@ pub struct Enrol {
     /// How many devices
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub devices: u32,
+
+    /// Only devices of this variant [default: two of three are `rs1_pro`]
+    #[arg(long, value_name = "SKU", value_parser = sku)]
+    pub sku: Option<Sku>,
 
     #[command(flatten)]
     pub seed: Seed,
@@ -307,6 +378,10 @@ fn secret(text: &str) -> Result<SecretBytes, String> {
     hex::decode(text).map(SecretBytes).ok_or_else(|| "wants 64 hex digits".to_owned())
 }
 
+fn firmware(text: &str) -> Result<FirmwareVersion, String> {
+    FirmwareVersion::parse(text).ok_or_else(|| FirmwareVersion::EXPECTED.to_owned())
+}
+
 fn sku(text: &str) -> Result<Sku, String> {
     Sku::parse(text).ok_or_else(|| Sku::EXPECTED.to_owned())
 }
@@ -331,6 +406,12 @@ mod tests {
             "run --faults flood=1",
             "run --mqtt nowhere",
             "run --token a --token-file b",
+            "run --sku rs1_max",
+            "run --firmware latest",
+            "run --ota-faults explode",
+            "run --ota-speed 0",
+            "run --ota-range 0",
+            "run --ota-key 00",
             "device",
             "device --mac AA:BB",
             "device --mac AA:BB:CC:DD:EE:01 --secret 00",

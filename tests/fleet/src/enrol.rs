@@ -137,7 +137,7 @@ mod tests {
     use super::*;
 
     fn devices(count: u32) -> Vec<Identity> {
-        (0..count).map(|index| Identity::of_fleet(1, index).unwrap()).collect()
+        (0..count).map(|index| Identity::of_fleet(1, index, None).unwrap()).collect()
     }
 
     #[test]

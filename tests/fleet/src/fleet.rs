@@ -6,16 +6,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use rs1_domain::Sku;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use crate::cli::{Enrol, Run};
 use crate::clock;
 use crate::device::{Hardware, Identity};
 use crate::interrupt::Interrupt;
-use crate::life::{Begins, Life, Orders, after};
+use crate::life::{Begins, Life, Orders, Witness, after, until};
+use crate::ota::{Fate, Settings, Updater};
 use crate::report::{Report, line};
+use crate::roster::Roster;
 use crate::schedule::{Cadence, connects_after};
 use crate::tally::{Tally, Totals};
 
@@ -31,7 +34,7 @@ const LOOK: Duration = Duration::from_millis(50);
 /// # Errors
 /// When the API refuses.
 pub async fn enrol(options: Enrol) -> anyhow::Result<ExitCode> {
-    let devices = identities(options.seed.seed, options.devices)?;
+    let devices = identities(options.seed.seed, options.devices, options.sku)?;
     let enrolled = options.api.enrol(&devices).await?;
     println!("{} devices enrolled now, {} before", enrolled.new, enrolled.known);
     Ok(ExitCode::SUCCESS)
@@ -43,7 +46,7 @@ pub async fn enrol(options: Enrol) -> anyhow::Result<ExitCode> {
 /// When the API refuses, or the report cannot be written.
 pub async fn run(options: Run) -> anyhow::Result<ExitCode> {
     let mut interrupt = Interrupt::listen()?;
-    let devices = identities(options.seed.seed, options.devices)?;
+    let devices = identities(options.seed.seed, options.devices, options.sku)?;
     if !options.no_enrol {
         let enrolled = tokio::select! {
             enrolled = options.api.enrol(&devices) => enrolled?,
@@ -61,13 +64,23 @@ pub async fn run(options: Run) -> anyhow::Result<ExitCode> {
     let (orders, listening) = watch::channel(Orders::default());
     let began = Instant::now();
     let stagger = options.stagger.unwrap_or(Duration::from_millis(10).saturating_mul(options.devices));
-    let mut lives = JoinSet::new();
-    for (index, identity) in (0..options.devices).zip(devices) {
-        lives.spawn(life(&options, index, identity, &tally, &listening, after(began, stagger)).live());
+    let fates = {
+        let ids: Vec<_> = devices.iter().map(|device| &device.id).collect();
+        options.ota.misbehaviour.fates(options.seed.seed, &ids)
+    };
+    let all = Common {
+        settings: options.ota.settings(&options.api.origin),
+        orders: listening,
+        started: after(began, stagger),
+    };
+    let (mut roster, mut lives) = (Roster::default(), JoinSet::new());
+    for ((index, identity), fate) in (0..options.devices).zip(devices).zip(fates) {
+        let witness = roster.seat(identity.id.clone(), options.ota.firmware.clone(), &tally);
+        lives.spawn(life(&options, &all, index, identity, fate, witness).live());
     }
-    drop(listening);
+    drop(all);
 
-    let mut fleet = Fleet { options, tally, orders, began, talking_from: None, interrupt };
+    let mut fleet = Fleet { options, tally, roster, orders, began, talking_from: None, interrupt };
     fleet.conduct(stagger, &mut lives).await;
     fleet.orders.send_modify(|orders| orders.stop = true);
     let talked = fleet.talking_from.map_or(Duration::ZERO, |from| from.elapsed());
@@ -84,30 +97,45 @@ pub async fn run(options: Run) -> anyhow::Result<ExitCode> {
     fleet.tell_the_end(talked)
 }
 
-fn identities(seed: u64, devices: u32) -> anyhow::Result<Vec<Identity>> {
+fn identities(seed: u64, devices: u32, sku: Option<Sku>) -> anyhow::Result<Vec<Identity>> {
     (0..devices)
-        .map(|index| Identity::of_fleet(seed, index).context("no identity can be made from that seed"))
+        .map(|index| Identity::of_fleet(seed, index, sku).context("no identity can be made from that seed"))
         .collect()
+}
+
+/// What the devices of a fleet share.
+struct Common {
+    settings: Arc<Settings>,
+    orders: watch::Receiver<Orders>,
+    /// When the last of them has begun to connect.
+    started: Instant,
 }
 
 fn life(
     options: &Run,
+    all: &Common,
     index: u32,
     identity: Identity,
-    tally: &Arc<Tally>,
-    orders: &watch::Receiver<Orders>,
-    all_started: Instant,
+    fate: Fate,
+    witness: Arc<dyn Witness>,
 ) -> Life {
     let mut random = dice(options.seed.seed, index);
-    let skew = options.faults.skew_of(&mut random);
-    let hardware =
-        Hardware::new(identity.id.clone(), identity.sku, random.fork(), skew, options.logs, clock::now());
+    let skew = options.faults.skew_of(&mut random).saturating_add(fate.skew(&mut random));
+    let hardware = Hardware::new(
+        identity.id.clone(),
+        identity.sku,
+        options.ota.firmware.clone(),
+        random.fork(),
+        skew,
+        options.logs,
+        clock::now(),
+    );
     let (cadence, begins) = match options.rate {
         Some(rate) => (Cadence::share(rate, options.devices, index, options.duration), Begins::Ordered),
         None => (Cadence::every(options.interval), Begins::Connected),
     };
     let began = Instant::now();
-    let stagger = all_started.saturating_duration_since(began);
+    let stagger = all.started.saturating_duration_since(began);
     Life {
         identity,
         hardware,
@@ -118,9 +146,10 @@ fn life(
         begins,
         leaves_when_done: false,
         faults: options.faults,
+        updater: Updater::new(Arc::clone(&all.settings), fate, random.fork(), Arc::clone(&witness)),
         random,
-        orders: orders.clone(),
-        witness: Arc::clone(tally) as Arc<dyn crate::life::Witness>,
+        orders: all.orders.clone(),
+        witness,
     }
 }
 
@@ -132,6 +161,7 @@ pub fn dice(seed: u64, index: u32) -> fastrand::Rng {
 struct Fleet {
     options: Run,
     tally: Arc<Tally>,
+    roster: Roster,
     orders: watch::Sender<Orders>,
     began: Instant,
     /// When telemetry began.
@@ -185,7 +215,8 @@ impl Fleet {
 
     fn tell_the_end(&self, talked: Duration) -> anyhow::Result<ExitCode> {
         let Run { devices, seed, .. } = self.options;
-        let report = Report::new(devices, seed.seed, self.began.elapsed(), talked, self.tally.totals());
+        let (lived, totals) = (self.began.elapsed(), self.tally.totals());
+        let report = Report::new(devices, seed.seed, lived, talked, totals, self.roster.entries());
         print!("{}", report.table());
         std::io::stdout().flush()?;
         if let Some(file) = &self.options.report {
@@ -198,13 +229,6 @@ impl Fleet {
             return Ok(ExitCode::FAILURE);
         }
         Ok(ExitCode::SUCCESS)
-    }
-}
-
-async fn until(when: Option<Instant>) {
-    match when {
-        Some(when) => sleep_until(when).await,
-        None => std::future::pending().await,
     }
 }
 

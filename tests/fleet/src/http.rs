@@ -1,5 +1,6 @@
 //! As much HTTP as enrolling takes: one request, plain HTTP/1.1, with a `Host` of our choice. The local
-//! stack tells its workers apart by it, and `*.localhost` is not resolved everywhere.
+//! stack tells its workers apart by it, and `*.localhost` is not resolved everywhere. (Downloads, whose every
+//! byte counts, are [`ota::download`](crate::ota::download)'s.)
 
 use std::time::Duration;
 
@@ -40,6 +41,11 @@ impl Origin {
         }
         Ok(Self { host: resolvable(host), port })
     }
+
+    /// Where to connect to.
+    pub fn address(&self) -> (&str, u16) {
+        (&self.host, self.port)
+    }
 }
 
 /// `localhost` and all below it are this machine (RFC 6761), whether the resolver knows it or not.
@@ -76,7 +82,7 @@ impl Origin {
     }
 
     async fn exchange(&self, post: Post<'_>) -> anyhow::Result<(u16, Bytes)> {
-        let stream = TcpStream::connect((self.host.as_str(), self.port)).await?;
+        let stream = TcpStream::connect(self.address()).await?;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         let driver = tokio::spawn(connection);
         let request = hyper::Request::post(post.path)

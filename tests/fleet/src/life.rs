@@ -12,7 +12,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rs1_domain::topic::{self, Channel, Publisher};
+use rs1_domain::topic::{self, Channel, DeviceTopic, Publisher};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
@@ -20,6 +20,7 @@ use crate::clock;
 use crate::device::{Hardware, Identity, Kind, Message};
 use crate::faults::{Fate, Faults};
 use crate::link::{Broker, End, Event, Link, Opening, Version};
+use crate::ota::{Boot, Turn, Update, Updater};
 use crate::schedule::{Again, Cadence, backoff};
 
 /// How long a goodbye may wait for its PUBACKs.
@@ -113,6 +114,8 @@ pub enum Happening<'a> {
     Disconnected,
     /// It will connect again after a while.
     Waiting(Duration),
+    /// Something happened to an update.
+    Update(&'a Update<'a>),
     /// It said goodbye.
     Left,
 }
@@ -145,6 +148,8 @@ pub struct Life {
     pub faults: Faults,
     /// Its dice.
     pub random: fastrand::Rng,
+    /// Its updates.
+    pub updater: Updater,
     /// What it is told.
     pub orders: watch::Receiver<Orders>,
     /// Who watches.
@@ -157,6 +162,8 @@ enum Ending {
     Left,
     /// There was a connection; it has to connect again.
     Again(Again),
+    /// It restarts, without a word to the broker.
+    Boot(Boot),
     /// There was none.
     NotConnected,
     /// It was told to stop before there was one.
@@ -172,19 +179,22 @@ impl Life {
         }
         let mut failures = 0_u32;
         loop {
-            let again = match self.connection(&mut progress).await {
+            let pause = match self.connection(&mut progress).await {
                 Ending::Left | Ending::Stopped => return,
+                Ending::Boot(boot) => {
+                    failures = 0;
+                    self.updater.boot(&boot, &mut self.hardware, clock::now())
+                }
                 Ending::Again(again) => {
                     failures = 0;
-                    again
+                    backoff(again, &mut self.random)
                 }
                 Ending::NotConnected => {
                     let again = Again::Failed(failures);
                     failures = failures.saturating_add(1);
-                    again
+                    backoff(again, &mut self.random)
                 }
             };
-            let pause = backoff(again, &mut self.random);
             self.saw(&Happening::Waiting(pause));
             if !self.wait_until(after(Instant::now(), pause)).await {
                 return;
@@ -259,6 +269,11 @@ impl Life {
                         return Ok(Ending::Again(Again::Lost));
                     }
                 }
+                turn = self.updater.turn() => {
+                    if let Some(boot) = self.update(turn) {
+                        return Ok(Ending::Boot(boot));
+                    }
+                }
                 changed = self.orders.changed() => {
                     let orders = *self.orders.borrow_and_update();
                     if changed.is_err() || orders.stop {
@@ -270,10 +285,28 @@ impl Life {
                     }
                 }
             }
+            while let Some(saying) = self.updater.say() {
+                session.publish(&self.identity, saying.message, saying.copy).await?;
+            }
             if self.hardware.has_news() {
                 self.publish_state(session).await?;
             }
+            // The last report is acknowledged before the device restarts.
+            if let Some(boot) = session.is_settled().then(|| self.updater.boots()).flatten() {
+                return Ok(Ending::Boot(boot));
+            }
         }
+    }
+
+    /// Goes on with an update. A restart that waits for nothing is the answer.
+    fn update(&mut self, turn: Turn) -> Option<Boot> {
+        let now = clock::now();
+        match turn {
+            Turn::Step(step) => return self.updater.step(step, &mut self.hardware, now),
+            Turn::Look => self.updater.look(&mut self.hardware, now),
+            Turn::Say => {}
+        }
+        None
     }
 
     /// What was due while there was no connection was never measured: the device goes on with what is
@@ -335,7 +368,9 @@ impl Life {
     async fn take(&mut self, session: &mut Session, event: Event) -> Result<(), Closed> {
         if let Event::Received { topic, payload } = &event {
             self.saw(&Happening::Received { topic, payload });
-            if let Some(answer) = self.hardware.answer(topic, payload, clock::now()) {
+            if DeviceTopic::parse(topic).is_some_and(|topic| topic.channel == Channel::OtaTrigger) {
+                self.updater.trigger(payload, &mut self.hardware, clock::now());
+            } else if let Some(answer) = self.hardware.answer(topic, payload, clock::now()) {
                 session.publish(&self.identity, answer, false).await?;
             }
             return Ok(());
@@ -514,7 +549,8 @@ async fn stopped(orders: &mut watch::Receiver<Orders>) {
     let _ = orders.wait_for(|orders| orders.stop).await;
 }
 
-async fn until(when: Option<Instant>) {
+/// Waits until then; for ever if there is no such time.
+pub async fn until(when: Option<Instant>) {
     match when {
         Some(when) => sleep_until(when).await,
         None => std::future::pending().await,

@@ -3,8 +3,9 @@
 //! - [`device`]: who a device is, what it measures, how it answers; pure;
 //! - [`schedule`], [`faults`]: when it talks and what goes wrong; pure, dice and times are arguments;
 //! - [`link`]: one MQTT connection; [`life`]: a device's life over its connections;
+//! - [`ota`]: its updates, and all that can go wrong with them;
 //! - [`enrol`], [`http`]: making devices known to the cloud;
-//! - [`fleet`], [`single`]: the commands; [`tally`], [`report`]: what they count and show.
+//! - [`fleet`], [`single`]: the commands; [`tally`], [`roster`], [`report`]: what they count and show.
 //!
 //! Start reading at [`life`].
 
@@ -30,7 +31,9 @@ mod http;
 mod interrupt;
 mod life;
 mod link;
+mod ota;
 mod report;
+mod roster;
 mod schedule;
 mod single;
 mod tally;

@@ -1,10 +1,13 @@
 //! What a person reads: a line while the fleet runs, a table at the end. And JSON for programs.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::ota::tally::OtaTotals;
+use crate::roster::{Entry, distribution};
 use crate::tally::Totals;
 
 /// One run of a fleet.
@@ -25,11 +28,24 @@ pub struct Report {
     /// Everything that was counted.
     #[serde(flatten)]
     pub totals: Totals,
+    /// How many devices run which version.
+    pub versions: BTreeMap<String, u64>,
+    /// How many devices reported which status last; `none` is those that reported none.
+    pub statuses: BTreeMap<String, u64>,
+    /// What became of each device.
+    pub roster: Vec<Entry>,
 }
 
 impl Report {
     /// The report on a run.
-    pub fn new(devices: u32, seed: u64, lived: Duration, talked: Duration, totals: Totals) -> Self {
+    pub fn new(
+        devices: u32,
+        seed: u64,
+        lived: Duration,
+        talked: Duration,
+        totals: Totals,
+        roster: Vec<Entry>,
+    ) -> Self {
         let rate = totals.telemetry as f64 / talked.as_secs_f64().max(0.001);
         Self {
             devices: devices.into(),
@@ -39,6 +55,9 @@ impl Report {
             rate: tenths(rate),
             never_connected: u64::from(devices).saturating_sub(totals.ever_connected),
             totals,
+            versions: distribution(&roster, |entry| entry.firmware_version.to_string()),
+            statuses: distribution(&roster, |entry| entry.status.unwrap_or("none").to_owned()),
+            roster,
         }
     }
 
@@ -71,7 +90,39 @@ impl Report {
         table.optional("filters refused", totals.subscribe_refused);
         table.row("commands received", &grouped(totals.commands), "");
         table.optional("faults", totals.faults);
+        if totals.ota != OtaTotals::default() {
+            self.updates(&mut table);
+        }
         table.text
+    }
+
+    fn updates(&self, table: &mut Table) {
+        let ota = &self.totals.ota;
+        table.row("triggers heard", &grouped(ota.triggers), "");
+        table.optional("  nothing came of", ota.ignored);
+        table.each("  refused", &ota.refused);
+        table.optional("  put off", ota.deferred);
+        table.row("updates begun", &grouped(ota.begun), "");
+        table.row(
+            "images downloaded",
+            &grouped(ota.downloaded),
+            &span(&ota.download_ms, "from HEAD to the end"),
+        );
+        table.row("  bytes fetched", &grouped(ota.fetched_bytes), "");
+        table.optional("  cut off", ota.cuts);
+        if ota.cuts > 0 {
+            let most = format!("at most {} after one cut", grouped(ota.resent_most_bytes));
+            table.row("  bytes sent again", &grouped(ota.resent_bytes), &most);
+        }
+        table.optional("  begun again at a 200", ota.restarts);
+        table.each("  not as promised", &ota.breaches);
+        table.row("images installed", &grouped(ota.installed), "");
+        table.each("  failed", &ota.failed);
+        table.row("booted the new image", &grouped(ota.booted), "");
+        table.optional("booted the old one", ota.booted_back);
+        table.row("update reports sent", &grouped(ota.reports), "");
+        table.each("last report", &self.statuses);
+        table.each("devices that run", &self.versions);
     }
 }
 
@@ -109,6 +160,13 @@ impl Table {
         let line = format!("  {name:<26}{value:>12}   {note}");
         self.text.push_str(line.trim_end());
         self.text.push('\n');
+    }
+
+    /// A row for each kind of something.
+    fn each(&mut self, name: &str, counts: &BTreeMap<String, u64>) {
+        for (kind, count) in counts {
+            self.row(name, &grouped(*count), kind);
+        }
     }
 
     /// A row that is worth a line only if it is not zero.
@@ -158,7 +216,7 @@ mod tests {
     #[test]
     fn a_calm_run_has_a_short_table() {
         let totals = Totals { ever_connected: 3, telemetry: 30, confirmed: 30, ..Totals::default() };
-        let report = Report::new(3, 1, Duration::from_secs(12), Duration::from_secs(10), totals);
+        let report = Report::new(3, 1, Duration::from_secs(12), Duration::from_secs(10), totals, Vec::new());
         assert_eq!((report.rate, report.never_connected), (3.0, 0));
         let table = report.table();
         assert!(table.contains("telemetry sent") && table.contains("3/s over 10.0 s"), "{table}");
@@ -168,7 +226,8 @@ mod tests {
     #[test]
     fn what_went_wrong_is_in_the_table_and_the_line() {
         let totals = Totals { ever_connected: 1, in_doubt: 2, refused: 5, ..Totals::default() };
-        let report = Report::new(3, 1, Duration::from_secs(1), Duration::from_secs(1), totals.clone());
+        let report =
+            Report::new(3, 1, Duration::from_secs(1), Duration::from_secs(1), totals.clone(), Vec::new());
         assert_eq!(report.never_connected, 2);
         let table = report.table();
         assert!(table.contains("never connected") && table.contains("in doubt"), "{table}");
@@ -177,9 +236,18 @@ mod tests {
 
     #[test]
     fn programs_find_everything_at_the_top_level() {
-        let report = Report::new(1, 1, Duration::ZERO, Duration::ZERO, Totals::default());
+        let report = Report::new(1, 1, Duration::ZERO, Duration::ZERO, Totals::default(), Vec::new());
         let json = serde_json::to_value(&report).unwrap();
-        for name in ["devices", "never_connected", "telemetry", "confirmed", "in_doubt", "connect_ms"] {
+        for name in [
+            "devices",
+            "never_connected",
+            "telemetry",
+            "confirmed",
+            "in_doubt",
+            "connect_ms",
+            "ota",
+            "roster",
+        ] {
             assert!(json.get(name).is_some(), "{name}");
         }
     }

@@ -15,6 +15,7 @@ use crate::device::Hardware;
 use crate::fleet::dice;
 use crate::interrupt::Interrupt;
 use crate::life::{Begins, Happening, Life, Orders, Witness};
+use crate::ota::{Update, Updater};
 use crate::schedule::Cadence;
 
 /// Lives one device's life in the open.
@@ -33,7 +34,8 @@ pub async fn run(options: Device) -> anyhow::Result<ExitCode> {
     // Two devices of the same seed must not measure the same.
     let number = identity.id.as_str().get(..8).and_then(|digits| u32::from_str_radix(digits, 16).ok());
     let mut random = dice(options.seed.seed, number.unwrap_or(0));
-    let skew = options.faults.skew_of(&mut random);
+    let fate = options.ota.fate(options.seed.seed, &identity.id);
+    let skew = options.faults.skew_of(&mut random).saturating_add(fate.skew(&mut random));
     let mut cadence = Cadence::every(options.interval);
     if options.once {
         cadence = cadence.at_most(1);
@@ -44,6 +46,7 @@ pub async fn run(options: Device) -> anyhow::Result<ExitCode> {
         hardware: Hardware::new(
             identity.id.clone(),
             identity.sku,
+            options.ota.firmware.clone(),
             random.fork(),
             skew,
             options.logs,
@@ -55,6 +58,12 @@ pub async fn run(options: Device) -> anyhow::Result<ExitCode> {
         begins: Begins::Connected,
         leaves_when_done: options.once,
         faults: options.faults,
+        updater: Updater::new(
+            options.ota.settings(&options.api.origin),
+            fate,
+            random.fork(),
+            Arc::clone(&told) as Arc<dyn Witness>,
+        ),
         random,
         orders: listening,
         witness: Arc::clone(&told) as Arc<dyn Witness>,
@@ -164,8 +173,34 @@ impl Witness for Teller {
             Happening::Missed(messages) => say(&format!("{messages} telemetry messages were missed")),
             Happening::Waiting(pause) => say(&format!("connects again in {:.1} s", pause.as_secs_f64())),
             Happening::Left => say("DISCONNECT"),
+            Happening::Update(update) => tell(update),
             Happening::Confirmed(_) | Happening::Disconnected => {}
         }
+    }
+}
+
+fn tell(update: &Update<'_>) {
+    match update {
+        // Each is told by what the device says or hears; and a line for every four kilobytes is none to read.
+        Update::Heard | Update::Reported(_) | Update::Came(_) => {}
+        Update::Begins(manifest) => say(&format!("update to {} begins: {}", manifest.version, manifest.url)),
+        Update::Ignored(why) => say(&format!("trigger ignored: {why}")),
+        Update::Refused(why) => say(&format!("trigger refused: {why}")),
+        Update::Deferred => say("trigger put off: the signal is too weak"),
+        Update::Downloading(from) => say(&format!("download from byte {from}")),
+        Update::Cut { why, at, again } => {
+            say(&format!("download broke off at byte {at}: {why}; {again} bytes will come again"));
+        }
+        Update::Restarted => say("download begins again"),
+        Update::Breach(what) => say(&format!("not as the contract says: {what}")),
+        Update::Waits(pause) => say(&format!("next attempt in {:.1} s", pause.as_secs_f64())),
+        Update::Downloaded(took) => say(&format!("image complete after {}", millis(*took))),
+        Update::Installed => say("image installed"),
+        Update::Failed(error) => say(&format!("update failed: {error}")),
+        Update::Booted(boot) => match &boot.image {
+            Some((version, _)) => say(&format!("restart into {version}")),
+            None => say(&format!("restart into the image that ran before: {}", boot.reason)),
+        },
     }
 }
 

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::device::Kind;
 use crate::life::{Happening, Witness};
+use crate::ota::tally::{OtaTally, OtaTotals};
 
 /// Counters and spans, shared by all devices.
 #[derive(Debug, Default)]
@@ -30,6 +31,7 @@ pub struct Tally {
     subscribe_refused: AtomicU64,
     commands: AtomicU64,
     faults: AtomicU64,
+    ota: OtaTally,
     connect_times: Spans,
     acknowledge_times: Spans,
 }
@@ -63,7 +65,7 @@ pub struct Totals {
     pub in_doubt: u64,
     /// Telemetry messages that were due while the device had no connection, and were not measured.
     pub missed: u64,
-    /// Answers to the cloud.
+    /// Answers to the cloud, reports of updates included.
     pub answers: u64,
     /// `QoS` 1 publishes acknowledged.
     pub acknowledged: u64,
@@ -79,6 +81,8 @@ pub struct Totals {
     pub connect_ms: Percentiles,
     /// From PUBLISH to PUBACK.
     pub acknowledge_ms: Percentiles,
+    /// Updates.
+    pub ota: OtaTotals,
 }
 
 impl Tally {
@@ -112,6 +116,7 @@ impl Tally {
             faults: read(&self.faults),
             connect_ms: self.connect_times.percentiles(),
             acknowledge_ms: self.acknowledge_times.percentiles(),
+            ota: self.ota.totals(),
         }
     }
 }
@@ -143,7 +148,7 @@ impl Witness for Tally {
                 one(match message.kind {
                     Kind::State => &self.state,
                     Kind::Telemetry => &self.telemetry,
-                    Kind::Answer => &self.answers,
+                    Kind::Answer | Kind::OtaStatus => &self.answers,
                 });
                 if *copy {
                     one(&self.copies);
@@ -161,6 +166,7 @@ impl Witness for Tally {
             Happening::Missed(messages) => add(&self.missed, *messages),
             Happening::Received { .. } => one(&self.commands),
             Happening::Fault(_) => one(&self.faults),
+            Happening::Update(update) => self.ota.note(update),
             Happening::Connecting | Happening::Waiting(_) => {}
         }
     }
@@ -174,7 +180,7 @@ const GROWTH: f64 = 1.05;
 
 /// Spans of time, sorted into buckets: any number of them in a few kilobytes, percentiles within 5 %.
 #[derive(Debug)]
-struct Spans {
+pub struct Spans {
     buckets: Vec<AtomicU64>,
     longest_us: AtomicU64,
 }
@@ -221,7 +227,8 @@ impl Millis {
 }
 
 impl Spans {
-    fn add(&self, span: Duration) {
+    /// Takes a span.
+    pub fn add(&self, span: Duration) {
         let micros = u64::try_from(span.as_micros()).unwrap_or(u64::MAX);
         self.longest_us.fetch_max(micros, Relaxed);
         let bucket = self.buckets.get(bucket_of(micros)).or(self.buckets.last());
@@ -230,7 +237,8 @@ impl Spans {
         }
     }
 
-    fn percentiles(&self) -> Percentiles {
+    /// The percentiles of all that was taken.
+    pub fn percentiles(&self) -> Percentiles {
         let counts: Vec<u64> = self.buckets.iter().map(|bucket| bucket.load(Relaxed)).collect();
         let count = counts.iter().fold(0_u64, |sum, more| sum.saturating_add(*more));
         let longest = self.longest_us.load(Relaxed);

@@ -1,6 +1,5 @@
-//! What a device does when the cloud asks something of it.
-//!
-//! Updates are not played yet: an `ota/trigger` is heard and counted, nothing more.
+//! What a device does when the cloud asks something of it. Updates take longer than an answer: see
+//! [`ota`](crate::ota).
 
 use rs1_domain::topic::{Channel, DeviceTopic};
 use rs1_domain::{Sku, UnixMillis};
@@ -80,8 +79,8 @@ fn answer(topic: &'static str, retained: bool, json: &Value) -> Message {
 
 #[cfg(test)]
 mod tests {
-    use rs1_domain::DeviceId;
     use rs1_domain::wire::State;
+    use rs1_domain::{DeviceId, FirmwareVersion};
 
     use super::*;
 
@@ -89,7 +88,8 @@ mod tests {
 
     fn hardware(sku: Sku) -> Hardware {
         let random = fastrand::Rng::with_seed(1);
-        Hardware::new(DeviceId::parse(ID).unwrap(), sku, random, 0, false, UnixMillis(0))
+        let firmware = FirmwareVersion::parse("1.2.0").unwrap();
+        Hardware::new(DeviceId::parse(ID).unwrap(), sku, firmware, random, 0, false, UnixMillis(0))
     }
 
     fn ask(hardware: &mut Hardware, rest: &str, request: &Value) -> Option<(&'static str, Value)> {

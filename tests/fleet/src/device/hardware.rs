@@ -2,13 +2,12 @@
 //! the two payloads that tell of them (contract, sections 3.1 and 3.2).
 
 use rs1_domain::time::SECOND;
-use rs1_domain::{DeviceId, Sku, UnixMillis};
+use rs1_domain::{DeviceId, FirmwareVersion, Sku, UnixMillis};
 use serde_json::{Value, json};
 
 use super::{Kind, Message};
+use crate::ota::{Boot, Report};
 
-/// What the simulated devices run.
-const FIRMWARE: &str = "1.2.0";
 /// Frames that both radars deliver in a second.
 const FRAMES_PER_SECOND: f64 = 10.0;
 /// One telemetry message in this many finds that the radar has gone, or is back.
@@ -21,6 +20,8 @@ const LOG_LINES: usize = 20;
 pub struct Hardware {
     id: DeviceId,
     sku: Sku,
+    /// The version that runs.
+    firmware: FirmwareVersion,
     random: fastrand::Rng,
     /// How far its clock is off, in milliseconds.
     skew: i64,
@@ -28,6 +29,7 @@ pub struct Hardware {
     logging: bool,
     booted_at: UnixMillis,
     boot_count: u32,
+    reset_reason: &'static str,
     /// The last stamp given out; the next is later, whatever the clock does.
     last_stamp: UnixMillis,
     /// When counters were last reported, by the true clock.
@@ -48,6 +50,7 @@ impl Hardware {
     pub fn new(
         id: DeviceId,
         sku: Sku,
+        firmware: FirmwareVersion,
         random: fastrand::Rng,
         skew: i64,
         logging: bool,
@@ -57,10 +60,12 @@ impl Hardware {
         let mut hardware = Self {
             id,
             sku,
+            firmware,
             skew,
             logging,
             booted_at: now,
             boot_count: random.u32(1..40),
+            reset_reason: "power_on",
             last_stamp: UnixMillis(0),
             counted_from: now,
             free_heap: 150_000.0 + 20_000.0 * random.f64(),
@@ -81,7 +86,7 @@ impl Hardware {
         self.changed = false;
         let state = json!({
             "online": online,
-            "firmware_version": FIRMWARE,
+            "firmware_version": self.firmware,
             "last_seen": self.stamp(now),
             "protocol_version": "1.0",
             "product_sku": self.sku,
@@ -91,7 +96,7 @@ impl Hardware {
             "zone_count": self.zone_count,
             "radar_connected": self.radar_connected,
             "boot_count": self.boot_count,
-            "reset_reason": "power_on",
+            "reset_reason": self.reset_reason,
         });
         Message {
             kind: Kind::State,
@@ -115,7 +120,7 @@ impl Hardware {
         let mut telemetry = json!({
             "device_id": self.id,
             "timestamp": self.stamp(now),
-            "firmware_version": FIRMWARE,
+            "firmware_version": self.firmware,
             "uptime_sec": self.uptime_sec(now),
             "metrics": {
                 "system.uptime_sec": self.uptime_sec(now),
@@ -142,6 +147,52 @@ impl Hardware {
         }
     }
 
+    /// Says how an update goes.
+    pub fn ota_status(&mut self, report: &Report, now: UnixMillis) -> Message {
+        let status = json!({
+            "status": report.status.name(),
+            "version": report.version,
+            "progress": report.progress,
+            "error": report.error,
+            "rollout_id": report.rollout_id,
+            "timestamp": self.stamp(now),
+        });
+        Message {
+            kind: Kind::OtaStatus,
+            topic: "ota/status",
+            acknowledged: true,
+            retained: true,
+            payload: bytes(&status),
+        }
+    }
+
+    /// Restarts: memory and uptime begin anew.
+    pub fn boot(&mut self, boot: &Boot, now: UnixMillis) {
+        if let Some((firmware, _)) = &boot.image {
+            self.firmware = firmware.clone();
+        }
+        self.boot_count = self.boot_count.saturating_add(boot.boots);
+        self.reset_reason = boot.reason;
+        (self.booted_at, self.counted_from) = (now, now);
+        self.log.clear();
+        self.log(now, 'I', "BOOT", &format!("boot:{}", boot.reason));
+    }
+
+    /// The version that runs.
+    pub fn firmware(&self) -> &FirmwareVersion {
+        &self.firmware
+    }
+
+    /// The time by the device's clock.
+    pub fn clock(&self, now: UnixMillis) -> UnixMillis {
+        now.plus(self.skew)
+    }
+
+    /// The strength of its signal in dBm.
+    pub fn wifi_rssi(&self) -> i64 {
+        whole(self.rssi)
+    }
+
     /// Whether the state says something that was not published yet.
     pub fn has_news(&self) -> bool {
         self.changed
@@ -149,7 +200,7 @@ impl Hardware {
 
     /// A stamp by the device's clock, later than every stamp before it.
     pub(super) fn stamp(&mut self, now: UnixMillis) -> UnixMillis {
-        self.last_stamp = now.plus(self.skew).max(self.last_stamp.plus(1));
+        self.last_stamp = self.clock(now).max(self.last_stamp.plus(1));
         self.last_stamp
     }
 
@@ -162,7 +213,7 @@ impl Hardware {
     }
 
     /// Something that the state tells of is other than it was.
-    pub(super) fn note_change(&mut self) {
+    pub fn note_change(&mut self) {
         self.changed = true;
     }
 
@@ -176,10 +227,6 @@ impl Hardware {
 
     pub(super) fn free_heap(&self) -> i64 {
         whole(self.free_heap)
-    }
-
-    fn wifi_rssi(&self) -> i64 {
-        whole(self.rssi)
     }
 
     fn live_on(&mut self, now: UnixMillis) {
@@ -231,7 +278,11 @@ mod tests {
     }
 
     fn hardware(sku: Sku, seed: u64, skew: i64) -> Hardware {
-        Hardware::new(id(), sku, fastrand::Rng::with_seed(seed), skew, true, noon())
+        Hardware::new(id(), sku, firmware("1.2.0"), fastrand::Rng::with_seed(seed), skew, true, noon())
+    }
+
+    fn firmware(version: &str) -> FirmwareVersion {
+        FirmwareVersion::parse(version).unwrap()
     }
 
     #[test]
@@ -250,8 +301,28 @@ mod tests {
         let mut open = hardware(Sku::Pro, 8, 0);
         assert_eq!(logs(&open.telemetry(noon()))[0].message, "boot:power_on");
         assert_eq!(logs(&open.telemetry(noon())), []);
-        let mut shy = Hardware::new(id(), Sku::Pro, fastrand::Rng::with_seed(8), 0, false, noon());
+        let random = fastrand::Rng::with_seed(8);
+        let mut shy = Hardware::new(id(), Sku::Pro, firmware("1.2.0"), random, 0, false, noon());
         assert_eq!(logs(&shy.telemetry(noon())), []);
+    }
+
+    #[test]
+    fn after_a_boot_the_state_is_that_of_another_life() {
+        let mut hardware = hardware(Sku::Pro, 8, 0);
+        let before = State::read(&hardware.state(noon().plus(60 * SECOND), true).payload).unwrap();
+        let boot = Boot { image: Some((firmware("1.3.0"), 1)), boots: 1, reason: "software" };
+        hardware.boot(&boot, noon().plus(70 * SECOND));
+        let after = State::read(&hardware.state(noon().plus(75 * SECOND), true).payload).unwrap();
+        assert_eq!(after.firmware_version, firmware("1.3.0"));
+        assert_eq!((before.uptime_sec, after.uptime_sec), (Some(60), Some(5)));
+        assert_eq!(after.boot_count, before.boot_count.map(|count| count + 1));
+        assert_eq!(after.reset_reason, Some("software"));
+        hardware.boot(&Boot { image: None, boots: 2, reason: "watchdog" }, noon().plus(80 * SECOND));
+        let again = State::read(&hardware.state(noon().plus(81 * SECOND), true).payload).unwrap();
+        assert_eq!(
+            (again.firmware_version, again.boot_count),
+            (firmware("1.3.0"), after.boot_count.map(|c| c + 2))
+        );
     }
 
     #[test]

@@ -27,11 +27,12 @@ impl Identity {
         Some(Self { mac, id: DeviceId::of(&mac), sku, secret_hash, key })
     }
 
-    /// Number `index` of the fleet that `seed` names. Two of three are `rs1_pro`.
-    pub fn of_fleet(seed: u64, index: u32) -> Option<Self> {
+    /// Number `index` of the fleet that `seed` names. Unless all are to be of one variant, two of three
+    /// are `rs1_pro`.
+    pub fn of_fleet(seed: u64, index: u32, all: Option<Sku>) -> Option<Self> {
         let mac = mac(seed, index);
-        let sku = if index % 3 == 2 { Sku::Lite } else { Sku::Pro };
-        Self::new(mac, &secret(seed, mac), sku)
+        let mixed = if index % 3 == 2 { Sku::Lite } else { Sku::Pro };
+        Self::new(mac, &secret(seed, mac), all.unwrap_or(mixed))
     }
 
     /// The MQTT password at `now`, by the device's own idea of the hour.
@@ -82,7 +83,7 @@ mod tests {
 
     #[test]
     fn a_fleet_is_the_same_every_time_and_no_two_devices_are() {
-        let fleet = |seed| (0..2_000).map(move |index| Identity::of_fleet(seed, index).unwrap());
+        let fleet = |seed| (0..2_000).map(move |index| Identity::of_fleet(seed, index, None).unwrap());
         let ids: BTreeSet<_> = fleet(1).map(|device| device.id).collect();
         assert_eq!(ids.len(), 2_000);
         assert!(fleet(1).all(|device| ids.contains(&device.id)));

@@ -17,6 +17,8 @@ pub enum Kind {
     Telemetry,
     /// An answer to something the cloud asked.
     Answer,
+    /// How an update goes.
+    OtaStatus,
 }
 
 /// Something the device publishes.

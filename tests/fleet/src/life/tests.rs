@@ -4,13 +4,19 @@ use std::sync::{Mutex, PoisonError};
 
 use bytes::BytesMut;
 use rs1_domain::wire::{State, Telemetry};
-use rs1_domain::{Sku, UnixMillis};
+use rs1_domain::{FirmwareVersion, Sku, UnixMillis, hex};
 use rumqttc::mqttbytes;
 use rumqttc::{ConnAck, ConnectReturnCode, Packet, PubAck, Publish, QoS, SubAck, SubscribeReasonCode};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
+use sha2::{Digest as _, Sha256};
+
 use super::*;
+use crate::http::Origin;
+use crate::ota::image::example::Recipe;
+use crate::ota::shelf::Shelf;
+use crate::ota::{Fate, Settings, Trust};
 use crate::tally::Tally;
 
 /// How the broker behaves.
@@ -23,6 +29,8 @@ enum Manner {
     ClosesAfter(usize),
     /// Sends a zone configuration to whoever subscribes.
     Configures,
+    /// Sends a trigger for this image to whoever subscribes.
+    Triggers([u8; 32]),
 }
 
 #[derive(Default)]
@@ -93,6 +101,16 @@ async fn converse(mut stream: TcpStream, manner: Manner, seen: Arc<Seen>) {
             Packet::Subscribe(subscribe) => {
                 let codes = vec![SubscribeReasonCode::Success(QoS::AtLeastOnce); subscribe.filters.len()];
                 SubAck::new(subscribe.pkid, codes).write(&mut answer).unwrap();
+                if let Manner::Triggers(sha256) = manner {
+                    let filter = subscribe.filters.iter().find(|filter| filter.path.ends_with("ota/trigger"));
+                    let trigger = serde_json::json!({
+                        "version": "1.3.0", "url": "https://ota.localhost/firmware/rs1_pro/1.3.0.bin?sig=x",
+                        "sha256": hex::encode(&sha256), "rollout_id": "rol-01", "issued_at": "2026-01-20T10:00:00Z",
+                        "min_rssi": -100,
+                    });
+                    let trigger = trigger.to_string();
+                    Publish::new(&filter.unwrap().path, QoS::AtMostOnce, trigger).write(&mut answer).unwrap();
+                }
                 if manner == Manner::Configures {
                     let filter =
                         subscribe.filters.iter().find(|filter| filter.path.ends_with("config/update"));
@@ -132,10 +150,18 @@ async fn world(manner: Manner) -> World {
     let (seen, tally) = (Arc::new(Seen::default()), Arc::new(Tally::default()));
     tokio::spawn(serve(listener, manner, Arc::clone(&seen)));
     let (orders, listening) = watch::channel(Orders::default());
-    let identity = Identity::of_fleet(1, 0).unwrap();
+    let identity = Identity::of_fleet(1, 0, None).unwrap();
     let random = fastrand::Rng::with_seed(1);
     let life = Life {
-        hardware: Hardware::new(identity.id.clone(), Sku::Pro, random.clone(), 0, false, UnixMillis(0)),
+        hardware: Hardware::new(
+            identity.id.clone(),
+            Sku::Pro,
+            FirmwareVersion::parse("1.2.0").unwrap(),
+            random.clone(),
+            0,
+            false,
+            UnixMillis(0),
+        ),
         identity,
         broker: Broker { host: "127.0.0.1".to_owned(), port },
         version: Version::V4,
@@ -144,11 +170,20 @@ async fn world(manner: Manner) -> World {
         begins: Begins::Connected,
         leaves_when_done: false,
         faults: Faults::default(),
+        updater: updater("http://127.0.0.1:1", &tally),
         random,
         orders: listening,
         witness: Arc::clone(&tally) as Arc<dyn Witness>,
     };
     World { seen, tally, orders, life }
+}
+
+/// A device that behaves; its images are at `local`.
+fn updater(local: &str, tally: &Arc<Tally>) -> Updater {
+    let local = Origin::parse(local).unwrap();
+    let settings = Settings { local, trust: Trust::Anyone, speed: 60_000.0, request: None };
+    let witness = Arc::clone(tally) as Arc<dyn Witness>;
+    Updater::new(Arc::new(settings), Fate::default(), fastrand::Rng::with_seed(1), witness)
 }
 
 async fn eventually(what: &str, mut look: impl FnMut() -> bool) {
@@ -265,7 +300,7 @@ async fn copies_and_late_messages_are_sent_and_counted_as_what_they_are() {
     let totals = world.tally.totals();
     assert!(totals.copies > 0);
     assert_eq!(totals.telemetry, 40 + totals.copies, "nothing that was held back is forgotten");
-    let id = Identity::of_fleet(1, 0).unwrap().id;
+    let id = Identity::of_fleet(1, 0, None).unwrap().id;
     let published = world.seen.publishes("/telemetry");
     let times: Vec<_> =
         published.iter().map(|publish| Telemetry::read(&publish.payload, &id).unwrap().timestamp).collect();
@@ -283,4 +318,47 @@ async fn it_does_what_the_cloud_asks_and_says_so() {
     assert_eq!(world.tally.totals().commands, 1);
     assert_eq!(world.seen.publishes("/config/status").len(), 1);
     assert_eq!(world.seen.states()[1].config_version, Some(4));
+}
+
+#[tokio::test]
+async fn triggered_it_updates_restarts_without_a_goodbye_and_comes_back_as_another_version() {
+    let image = Recipe::default().bake();
+    let mut world = world(Manner::Triggers(Sha256::digest(&image).into())).await;
+    let shelf = Shelf::serve(image, &[]).await;
+    world.life.updater = updater(&shelf.address(), &world.tally);
+    world.life.cadence = world.life.cadence.at_most(0);
+    let living = tokio::spawn(world.life.live());
+    eventually("the state after the restart", || world.tally.totals().state >= 2).await;
+    assert_eq!(world.seen.count(|packet| *packet == Packet::Disconnect), 0, "the broker was told nothing");
+    world.orders.send_modify(|orders| orders.stop = true);
+    living.await.unwrap();
+
+    let reports = world.seen.publishes("/ota/status");
+    assert!(reports.iter().all(|report| report.retain && report.qos == QoS::AtLeastOnce));
+    let statuses: Vec<String> = reports
+        .iter()
+        .map(|report| {
+            serde_json::from_slice::<serde_json::Value>(&report.payload).unwrap()["status"]
+                .as_str()
+                .unwrap()
+                .to_owned()
+        })
+        .collect();
+    assert_eq!((statuses[0].as_str(), statuses[7].as_str()), ("pending", "success"));
+
+    let states = world.seen.states();
+    let versions: Vec<_> = states.iter().map(|state| state.firmware_version.as_str()).collect();
+    assert_eq!(versions[..2], ["1.2.0", "1.3.0"]);
+    assert_eq!(states[1].boot_count, states[0].boot_count.map(|count| count + 1));
+    // The trigger that came again after the restart is answered, not followed.
+    let totals = world.tally.totals();
+    assert_eq!((totals.ota.begun, totals.reconnects), (1, 1));
+    // The will of the first session was written before the update, that of the second after it.
+    let wills = world.seen.packets().into_iter().filter_map(|packet| match packet {
+        Packet::Connect(connect) => {
+            Some(State::read(&connect.last_will.unwrap().message).unwrap().firmware_version)
+        }
+        _ => None,
+    });
+    assert_eq!(wills.map(|version| version.to_string()).collect::<Vec<_>>(), ["1.2.0", "1.3.0"]);
 }
