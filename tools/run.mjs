@@ -25,6 +25,8 @@ const COMMANDS = {
   token: { script: 'local/token.mjs', level: 'node', quiet: true, help: 'prints a bearer token for the running stack' },
   device: { script: 'local/device.mjs', level: 'native', quiet: true, help: 'connects one simulated RS-1' },
   cron: { script: 'local/cron.mjs', level: 'node', quiet: true, help: 'runs one cron trigger of the running stack' },
+  provision: { script: 'tools/provision.mjs', level: 'node', help: 'creates what an environment needs: --env staging|production' },
+  deploy: { script: 'tools/deploy.mjs', level: 'wasm', help: 'releases to --env staging|production, or goes back: deploy -- rollback' },
   'check:deploy': { script: 'tools/check-deploy.mjs', level: 'wasm', help: 'wrangler deploy --dry-run for every worker and environment' },
 };
 

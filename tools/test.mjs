@@ -52,6 +52,7 @@ const STAGES = [
     run: (tools) => oneCheck(tools.env, 'cargo', ['metadata', '--locked', '--format-version', '1', '--quiet'], { hideStdout: true }),
   },
   { id: 'tools', title: 'tests of the tools', run: (tools) => nodeTests(tools, join('tools', 'tests')) },
+  { id: 'delivery', title: 'provisioning and deploying', run: (tools) => nodeTests(tools, join('tests', 'delivery')) },
   { id: 'clippy', title: 'clippy', run: (tools) => clippy('clippy', tools.env, [...NATIVE, '--all-targets', '--all-features']) },
   { id: 'clippy-wasm', title: 'clippy for wasm32', run: (tools) => clippy('clippy for wasm32', tools.wasmEnv, WASM) },
   { id: 'unit', title: 'Rust tests', run: rustTests },

@@ -57,6 +57,7 @@ function fileFaults(worker, file, configIn) {
     if (shape(config) !== shape(production)) faults.push(`${where}: its bindings are not production's: ${shape(config)} against ${shape(production)}`);
     if (config.workers_dev !== false || config.preview_urls !== false) faults.push(`${where}: workers_dev and preview_urls must be false`);
     if (config.vars.ENVIRONMENT !== environment) faults.push(`${where}: the variable ENVIRONMENT says ${config.vars.ENVIRONMENT}`);
+    if (config.version_metadata?.binding !== 'VERSION') faults.push(`${where}: version_metadata must be bound as VERSION: a release asks each version which it is`);
     if (config.routePatterns.length === 0) faults.push(`${where}: it has no route`);
     for (const consumer of config.queues.consumers) {
       if (!consumer.dead_letter_queue) faults.push(`${where}: ${consumer.queue} has no dead-letter queue; what fails would be deleted`);

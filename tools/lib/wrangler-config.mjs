@@ -6,11 +6,12 @@ import { ROOT } from './paths.mjs';
 
 export const ENVIRONMENTS = ['local', 'staging', 'production'];
 
-export const configPath = (worker) => join(ROOT, 'wrangler', `${worker}.jsonc`);
+/** @param {string} worker @param {string} [root] of another project than this one */
+export const configPath = (worker, root = ROOT) => join(root, 'wrangler', `${worker}.jsonc`);
 
 /** The whole file. */
-export function readConfig(worker) {
-  const path = configPath(worker);
+export function readConfig(worker, root = ROOT) {
+  const path = configPath(worker, root);
   try {
     return JSON.parse(stripJsonc(readFileSync(path, 'utf8')));
   } catch (error) {
@@ -24,11 +25,12 @@ export function readConfig(worker) {
  * are always there, empty if the worker has none.
  * @param {string} worker
  * @param {string} environment
+ * @param {string} [root] of another project than this one
  */
-export function workerConfig(worker, environment) {
-  const { env, ...inherited } = readConfig(worker);
+export function workerConfig(worker, environment, root = ROOT) {
+  const { env, ...inherited } = readConfig(worker, root);
   const own = env[environment];
-  if (!own) throw new Error(`${configPath(worker)} has no environment ${environment}`);
+  if (!own) throw new Error(`${configPath(worker, root)} has no environment ${environment}`);
   const config = {
     d1_databases: [],
     r2_buckets: [],
@@ -56,9 +58,14 @@ export function workerConfig(worker, environment) {
  * @param {string} text
  */
 export function stripJsonc(text) {
+  return blankComments(text).replace(/"(?:[^"\\\n]|\\.)*"|,(?=\s*[}\]])/g, (match) => (match === ',' ? ' ' : match));
+}
+
+/**
+ * The text with spaces in place of its comments.
+ * @param {string} text
+ */
+export function blankComments(text) {
   // Strings are matched first and so are left alone, whatever they contain.
-  const withoutComments = text.replace(/"(?:[^"\\\n]|\\.)*"|\/\/[^\n]*|\/\*[^]*?\*\//g, (match) =>
-    match[0] === '"' ? match : match.replace(/[^\n]/g, ' '),
-  );
-  return withoutComments.replace(/"(?:[^"\\\n]|\\.)*"|,(?=\s*[}\]])/g, (match) => (match === ',' ? ' ' : match));
+  return text.replace(/"(?:[^"\\\n]|\\.)*"|\/\/[^\n]*|\/\*[^]*?\*\//g, (match) => (match[0] === '"' ? match : match.replace(/[^\n]/g, ' ')));
 }

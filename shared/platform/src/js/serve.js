@@ -52,11 +52,13 @@ export function respond(env, packed, body) {
   else if (lines[1] === "warn") console.warn(lines[2]);
   else console.error(lines[2]);
   const status = Number(lines[0]);
+  // Which upload this is: a release watches the requests of each, and asks a health route which one answers.
+  const version = env.VERSION?.id ?? "";
   if (lines[3] !== "" && env.ANALYTICS) {
     try {
       env.ANALYTICS.writeDataPoint({
         indexes: [lines[3]],
-        blobs: lines.slice(4, 9),
+        blobs: [...lines.slice(4, 9), version],
         doubles: [status, Number(lines[9])],
       });
     } catch (error) {
@@ -66,8 +68,10 @@ export function respond(env, packed, body) {
   }
   let headers = commonHeaders(lines[11]);
   headers.set("x-request-id", lines[10]);
-  if (lines.length > FIXED) {
+  const isHealth = version !== "" && lines[4].endsWith("/health");
+  if (isHealth || lines.length > FIXED) {
     headers = new Headers(headers);
+    if (isHealth) headers.set("x-version", version);
     const own = new Set();
     for (let i = FIXED; i + 1 < lines.length; i += 2) {
       const name = lines[i];
