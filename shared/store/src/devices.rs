@@ -83,7 +83,8 @@ pub fn sealed_key(device: &DeviceId) -> Statement {
 }
 
 /// Takes in what an online device says of itself, unless a newer state was taken in before. Its
-/// presence follows, unless something newer decided that.
+/// presence follows, unless something newer decided that; so does the configuration it has, which its reports tell of as well
+/// ([`zones::applied`](crate::zones::applied)).
 ///
 /// `at` is when the broker received the message: the one clock that orders a device's messages. What it
 /// means to others comes back as [`Reported`], so that learning it costs no further statement.
@@ -97,7 +98,8 @@ pub fn report_state(device: &DeviceId, state: &State, client_id: Option<&str>, a
               protocol_version = ?6,
               uptime_sec = ?7,
               wifi_rssi = ?8,
-              config_version = coalesce(?9, config_version),
+              config_version = CASE WHEN ?9 IS NOT NULL AND config_at <= ?2 THEN ?9 ELSE config_version END,
+              config_at = CASE WHEN ?9 IS NOT NULL THEN max(config_at, ?2) ELSE config_at END,
               zone_count = coalesce(?10, zone_count),
               radar_connected = ?11,
               boot_count = coalesce(?12, boot_count),

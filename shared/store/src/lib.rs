@@ -11,6 +11,7 @@
 //! - [`security`]: the audit log, the security log, failed authentications;
 //! - [`rollouts`]: who gets which firmware, and how far each has come;
 //! - [`firmware`]: signing keys, artifacts, downloads;
+//! - [`zones`]: zone configurations, their history and their delivery; [`diagnostics`]: what operators asked devices;
 //! - [`cron`]: leases of cron triggers;
 //! - [`health`]: what every worker's health route checks;
 //! - [`sql`]: decoding rows, paging;
@@ -33,6 +34,7 @@
 pub mod access;
 pub mod cron;
 pub mod devices;
+pub mod diagnostics;
 #[cfg(feature = "native")]
 pub mod doubles;
 pub mod firmware;
@@ -44,5 +46,6 @@ pub mod rollouts;
 pub mod security;
 pub mod sql;
 pub mod telemetry;
+pub mod zones;
 
 pub use rs1_domain::port::{Database, Outcome, Param, PortError, Statement};

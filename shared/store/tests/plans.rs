@@ -9,7 +9,7 @@
 )]
 
 use rs1_domain::security::{AuthFailure, SecurityEvent, Severity};
-use rs1_domain::wire::State;
+use rs1_domain::wire::{ConfigStatus, State};
 use rs1_domain::{
     DeviceId, FirmwareVersion, MacAddress, Method, RecordId, RequestId, Sku, UnixMillis, UserId,
 };
@@ -18,7 +18,10 @@ use rs1_store::native::NativeDatabase;
 use rs1_store::security::AdminAccess;
 use rs1_store::sql::PageRequest;
 use rs1_store::telemetry::RollupRow;
-use rs1_store::{Statement, access, cron, devices, firmware, idempotency, rollouts, security, telemetry};
+use rs1_store::{
+    Statement, access, cron, devices, diagnostics, firmware, idempotency, rollouts, security, telemetry,
+    zones,
+};
 
 const NOW: UnixMillis = UnixMillis(1_763_690_475_123);
 
@@ -102,6 +105,31 @@ fn every_statement() -> Vec<Statement> {
     ];
     statements.extend(firmware_statements());
     statements.extend(rollout_statements(&device));
+    statements.extend(zone_statements(&device));
+    statements
+}
+
+fn zone_statements(device: &DeviceId) -> Vec<Statement> {
+    let id = RecordId::generate("dia", NOW, [0; 10]);
+    let status =
+        ConfigStatus::read(br#"{"version": 1, "status": "applied", "timestamp": "2026-01-20T10:00:00Z"}"#)
+            .unwrap();
+    let mut statements = vec![
+        zones::current(device),
+        zones::write(device, 0, "[]", "usr-1", NOW),
+        zones::history(device),
+        zones::version(device, 1),
+        zones::take_due(NOW, 100),
+        zones::take(device, NOW),
+        zones::put_back(&[device], NOW).unwrap(),
+        zones::report(device, &status, NOW),
+        zones::applied(device, 1, NOW),
+        diagnostics::request(&id, device, "[]", "ada", NOW),
+        diagnostics::of_device(device, "dia-1"),
+        diagnostics::answered(device, "dia-1", 1, NOW),
+        diagnostics::prune(&id, 100),
+    ];
+    statements.extend(zones::forget(device, NOW));
     statements
 }
 
