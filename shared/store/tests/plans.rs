@@ -109,6 +109,27 @@ fn every_statement() -> Vec<Statement> {
     statements
 }
 
+fn rollout_creation() -> [Statement; 2] {
+    let id = RecordId::generate("rol", NOW, [0; 10]);
+    let version = FirmwareVersion::parse("1.2.0").unwrap();
+    rollouts::create(&rollouts::NewRollout {
+        id: &id,
+        sku: Sku::Pro,
+        version: &version,
+        stages: "[]",
+        min_rssi: -70,
+        force: false,
+        rate_per_minute: 60,
+        selector: "{}",
+        schedule_at: None,
+        reason: None,
+        at: NOW,
+        by: "ada",
+        decision: &id,
+        idempotency_key: None,
+    })
+}
+
 fn zone_statements(device: &DeviceId) -> Vec<Statement> {
     let id = RecordId::generate("dia", NOW, [0; 10]);
     let status =
@@ -131,27 +152,6 @@ fn zone_statements(device: &DeviceId) -> Vec<Statement> {
     ];
     statements.extend(zones::forget(device, NOW));
     statements
-}
-
-fn rollout_creation() -> [Statement; 2] {
-    let id = RecordId::generate("rol", NOW, [0; 10]);
-    let version = FirmwareVersion::parse("1.2.0").unwrap();
-    rollouts::create(&rollouts::NewRollout {
-        id: &id,
-        sku: Sku::Pro,
-        version: &version,
-        stages: "[]",
-        min_rssi: -70,
-        force: false,
-        rate_per_minute: 60,
-        selector: "{}",
-        schedule_at: None,
-        reason: None,
-        at: NOW,
-        by: "ada",
-        decision: &id,
-        idempotency_key: None,
-    })
 }
 
 fn rollout_statements(device: &DeviceId) -> Vec<Statement> {
