@@ -90,13 +90,16 @@ export function cloudOptions(ports, state) {
  * @param {number} options.devices
  * @param {import('./ports.mjs').Ports} options.ports
  * @param {string} options.state the stack's directory
+ * @param {string[]} [options.options] more of `rs1-fleet run`
  * @param {(line: string) => void} options.onLine
+ * @returns {import('./child.mjs').Child} ready when all its devices are connected
  */
-export function startFleet({ devices, ports, state, onLine }) {
+export function startFleet({ devices, ports, state, options = [], onLine }) {
   return startChild({
     part: 'fleet',
     command: FLEET,
-    args: ['run', '--devices', String(devices), ...cloudOptions(ports, state)],
+    args: ['run', '--devices', String(devices), ...cloudOptions(ports, state), ...options],
+    readyLine: /^ready\b/,
     onLine,
   });
 }

@@ -40,9 +40,10 @@ export async function build(print) {
  * @param {import('./ports.mjs').Ports} options.ports
  * @param {string} options.directory its state; two stacks cannot share one
  * @param {number} options.fleet how many simulated devices
+ * @param {Record<string, Record<string, unknown>>} [options.vars] by worker, over the configured ones
  * @param {ReturnType<typeof import('./print.mjs').printer>} options.print
  */
-export async function startStack({ ports, directory, fleet, print }) {
+export async function startStack({ ports, directory, fleet, vars = {}, print }) {
   await requireFree(ports);
   const failed = Promise.withResolvers();
   const running = [];
@@ -84,7 +85,7 @@ export async function startStack({ ports, directory, fleet, print }) {
     });
 
     const { cloud } = await print.during('workers', async () => {
-      const workers = readWorkers();
+      const workers = readWorkers().map((table) => ({ ...table, vars: { ...table.vars, ...vars[table.worker] } }));
       shieldRuntime(directory);
       const started = await startCloud({
         workers,

@@ -192,6 +192,10 @@ impl Fleet {
                     if self.talking_from.is_none() && (all || Instant::now() >= assembled_by) {
                         let now = Instant::now();
                         self.talking_from = Some(now);
+                        if !self.options.quiet {
+                            ticker.finish();
+                            println!("ready, {} devices connected", self.tally.connected_now());
+                        }
                         self.orders.send_modify(|orders| orders.talk_from = Some(now));
                         // A moment more than asked, for what is due in the last one.
                         let moment = Duration::from_millis(20);

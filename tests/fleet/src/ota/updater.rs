@@ -201,7 +201,7 @@ impl Updater {
             return self.refuse(&manifest, "version_not_newer", hardware, now);
         }
         if self.fate.outcome == Outcome::Refuse {
-            return self.refuse(&manifest, "not_enough_memory", hardware, now);
+            return self.refuse(&manifest, "insufficient_memory", hardware, now);
         }
         let signal = if self.is_weak { WEAK } else { hardware.wifi_rssi() };
         if signal < manifest.min_rssi {

@@ -236,7 +236,7 @@ async fn weak_the_signal_puts_the_update_off_until_it_is_strong() {
 async fn refuse_it_says_never() {
     let mut world = world("refuse", &[]).await;
     assert_eq!(world.update().await, None);
-    assert_eq!((world.statuses(), &world.last()["error"]), (vec!["failed"], &json!("not_enough_memory")));
+    assert_eq!((world.statuses(), &world.last()["error"]), (vec!["failed"], &json!("insufficient_memory")));
     assert_eq!(world.shelf.asked(), [""; 0]);
 }
 
