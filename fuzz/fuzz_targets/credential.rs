@@ -6,7 +6,10 @@ use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
 use rs1_auth::credential::{Attempt, DeviceKey, Password, Vault};
-use rs1_auth::operator::{KeySet, Token};
+use rs1_auth::access_token::AccessTokens;
+use rs1_auth::jwt::KeySet;
+use rs1_auth::refresh_token::RefreshToken;
+use rs1_auth::{oidc, operator};
 use rs1_domain::wire::admission::Authentication;
 use rs1_domain::{DeviceId, UnixMillis, hex};
 
@@ -32,7 +35,10 @@ static KNOWN: LazyLock<Known> = LazyLock::new(|| {
 fuzz_target!(|body: &[u8]| {
     let known = &*KNOWN;
     if let Ok(text) = std::str::from_utf8(body) {
-        let _ = (Password::parse(text), Token::parse(text).err(), KeySet::parse(text));
+        let _ = (Password::parse(text), KeySet::parse(text), RefreshToken::parse(text));
+        let _ = operator::Token::parse(text, operator::ALGORITHMS).err();
+        let _ = oidc::Token::parse(text, oidc::ALGORITHMS).err();
+        assert!(AccessTokens::new("secret", Some("before")).verify(text, NOW).is_err(), "a forged token is good");
         if text != known.sealed {
             let device = DeviceId::parse(ID).expect("a device id");
             assert!(known.vault.unseal(text, &device).is_err(), "a forged seal opened");

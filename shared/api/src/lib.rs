@@ -1,11 +1,13 @@
 //! What the workers that people call have in common: `device-api` and `ota`.
 //!
 //! - [`operator`]: who is asking, from the token that Cloudflare Access issued;
+//! - [`keys`]: whether a token was signed by whom it names;
 //! - [`audit`]: no admin access without a trace;
 //! - [`query`]: query parameters, with every fault named.
 //!
 //! All of it is plain Rust over ports, as handlers are. It must never know a route, nor the Workers runtime.
 
 pub mod audit;
+pub mod keys;
 pub mod operator;
 pub mod query;

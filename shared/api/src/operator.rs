@@ -2,10 +2,13 @@
 
 use std::cell::RefCell;
 
-use rs1_auth::operator::{KeyCache, KeySet, Lookup, Operator, Token};
+use rs1_auth::jwt::KeyCache;
+use rs1_auth::operator::{ALGORITHMS, Operator, Token};
 use rs1_domain::config::Settings;
-use rs1_domain::port::{DocumentSource, PortError, SignatureVerifier};
+use rs1_domain::port::{DocumentSource, SignatureVerifier};
 use rs1_domain::{Problem, Request};
+
+use crate::keys::{self, Unverified};
 
 /// Whose tokens operators have.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,13 +45,13 @@ pub async fn identify(
     signatures: &impl SignatureVerifier,
 ) -> Result<Operator, Problem> {
     let text = token(request).ok_or_else(|| refused("no token"))?;
-    let token = Token::parse(text).map_err(|fault| refused(fault.as_str()))?;
-    let key = find_key(&token.key_id, request, issuer, keys, documents).await?;
-    let genuine = signatures.verify_rs256(&key, token.signed, &token.signature).await;
-    // A key that the runtime cannot import is the issuer's fault and may be mended there.
-    if !genuine? {
-        return Err(refused("signature"));
-    }
+    let token = Token::parse(text, ALGORITHMS).map_err(|fault| refused(fault.as_str()))?;
+    keys::verify(&token, &issuer.jwks_url, keys, documents, signatures, request.now).await.map_err(
+        |unverified| match unverified {
+            Unverified::Refused(why) => refused(why),
+            Unverified::Unavailable(cause) => Problem::unavailable(format!("operators' keys: {cause}")),
+        },
+    )?;
     token.judge(&issuer.name, &issuer.audience, request.now).map_err(|fault| refused(fault.as_str()))
 }
 
@@ -64,37 +67,4 @@ fn refused(why: &str) -> Problem {
         Problem::unauthenticated("an operator's token is needed, and this is none that is good");
     problem.headers.push(("www-authenticate", "Bearer".to_owned()));
     problem.with_log(format!("token: {why}"))
-}
-
-async fn find_key(
-    key_id: &str,
-    request: &Request,
-    issuer: &Issuer,
-    keys: &RefCell<KeyCache>,
-    documents: &impl DocumentSource,
-) -> Result<String, Problem> {
-    let unavailable = |cause: &str| Problem::unavailable(format!("operators' keys: {cause}"));
-    // The cache is never borrowed across an await: other requests share this isolate.
-    let mut lookup = keys.borrow().look_up(key_id, request.now);
-    if lookup == Lookup::Fetch {
-        keys.borrow_mut().begin(request.now);
-        let fetched = documents.fetch(&issuer.jwks_url).await.and_then(|text| {
-            KeySet::parse(&text).ok_or_else(|| PortError::new("parse JWKS", "it is no key set"))
-        });
-        match fetched {
-            Ok(set) => keys.borrow_mut().store(set, request.now),
-            Err(error) => {
-                keys.borrow_mut().failed(request.now);
-                if keys.borrow().look_up(key_id, request.now) == Lookup::Unavailable {
-                    return Err(unavailable(&error.to_string()));
-                }
-            }
-        }
-        lookup = keys.borrow().look_up(key_id, request.now);
-    }
-    match lookup {
-        Lookup::Found(key) => Ok(key),
-        Lookup::Unknown | Lookup::Fetch => Err(refused("unknown key")),
-        Lookup::Unavailable => Err(unavailable("the last attempt failed a moment ago")),
-    }
 }

@@ -7,6 +7,7 @@
 //!
 //! - [`access`]: who may do what with which device;
 //! - [`devices`]: enrolment, admission, state, presence, lists;
+//! - [`users`]: who people are, and their sessions; [`orders`]: what they bought;
 //! - [`telemetry`]: hourly rollups;
 //! - [`security`]: the audit log, the security log, failed authentications;
 //! - [`rollouts`]: who gets which firmware, and how far each has come;
@@ -42,10 +43,12 @@ pub mod health;
 pub mod idempotency;
 #[cfg(feature = "native")]
 pub mod native;
+pub mod orders;
 pub mod rollouts;
 pub mod security;
 pub mod sql;
 pub mod telemetry;
+pub mod users;
 pub mod zones;
 
 pub use rs1_domain::port::{Database, Outcome, Param, PortError, Statement};

@@ -22,6 +22,7 @@ pub enum Failure {
 pub struct NativeDatabase {
     connection: RefCell<rusqlite::Connection>,
     failure: Cell<Option<(&'static str, Failure)>>,
+    once: Cell<bool>,
     statements: Cell<u64>,
 }
 
@@ -50,7 +51,12 @@ impl NativeDatabase {
                 }
             }
         }
-        Self { connection: RefCell::new(connection), failure: Cell::new(None), statements: Cell::new(0) }
+        Self {
+            connection: RefCell::new(connection),
+            failure: Cell::new(None),
+            once: Cell::new(false),
+            statements: Cell::new(0),
+        }
     }
 
     /// Makes every batch fail like this, until it is set to `None`.
@@ -62,6 +68,12 @@ impl NativeDatabase {
     /// to `None`.
     pub fn fail_statement(&self, name: &'static str, failure: Option<Failure>) {
         self.failure.set(failure.map(|failure| (name, failure)));
+    }
+
+    /// Makes the next batch with such a statement fail like this, and none after it.
+    pub fn fail_once(&self, name: &'static str, failure: Failure) {
+        self.fail_statement(name, Some(failure));
+        self.once.set(true);
     }
 
     /// How many statements have run so far.
@@ -114,6 +126,9 @@ impl Database for NativeDatabase {
         let failure = self.failure.get().and_then(|(name, failure)| {
             statements.iter().any(|statement| statement.name.starts_with(name)).then_some(failure)
         });
+        if failure.is_some() && self.once.take() {
+            self.failure.set(None);
+        }
         let lost = || PortError::new("d1", "Network connection lost.");
         if failure == Some(Failure::BeforeCommit) {
             return Err(lost());

@@ -3,6 +3,7 @@
 use rs1_api::operator::Issuer;
 use rs1_auth::Vault;
 use rs1_auth::access_token::AccessTokens;
+use rs1_auth::oidc::Provider;
 use rs1_domain::config::{BadConfig, BrokerApi, Environment, Settings, is_strong_secret};
 
 /// What this worker needs to know.
@@ -11,6 +12,8 @@ pub struct Config {
     pub environment: Environment,
     /// Whose tokens operators have.
     pub operators: Issuer,
+    /// Whose word is good for who a user is.
+    pub providers: Vec<Provider>,
     /// Signs users' access tokens.
     pub access_tokens: AccessTokens,
     /// The pages that may read our answers: `https://app.optic.works`.
@@ -32,6 +35,7 @@ impl Config {
         let operators = Issuer::read(&mut settings);
         let vault = settings.required("DEVICE_KEK", "must be 64 hex digits", Vault::new);
         let broker = settings.broker_api();
+        let providers = Provider::read(&mut settings);
         let access_tokens = settings.required("JWT_SECRET", "must have at least 32 characters", |text| {
             is_strong_secret(text).then(|| text.to_owned())
         });
@@ -41,17 +45,18 @@ impl Config {
             "must be origins like https://app.optic.works, with spaces between",
             origins,
         );
-        let config = match (environment, operators, access_tokens, app_origins, vault, broker) {
+        let config = match (environment, operators, providers, access_tokens, app_origins, vault, broker) {
             (
                 Some(environment),
                 Some(operators),
+                Some(providers),
                 Some(secret),
                 Some(app_origins),
                 Some(vault),
                 Some(broker),
             ) => {
                 let access_tokens = AccessTokens::new(&secret, previous.as_deref());
-                Some(Self { environment, operators, access_tokens, app_origins, vault, broker })
+                Some(Self { environment, operators, providers, access_tokens, app_origins, vault, broker })
             }
             _ => None,
         };

@@ -11,7 +11,7 @@ use rs1_domain::{Answer, Method, Problem, Request, limits};
 use rs1_store::health;
 
 use crate::config::Config;
-use crate::handlers::{devices, enroll, my_devices, security_log, telemetry};
+use crate::handlers::{devices, enroll, my_devices, security_log, session, telemetry};
 use crate::world::{Ports, World};
 use crate::{cors, limit, person};
 
@@ -43,15 +43,30 @@ pub struct Route {
 pub enum Endpoint {
     /// Anybody, and without being counted: whoever watches us must not be turned away.
     Health,
+    /// Somebody who is not known yet, counted by their address.
+    Stranger(Stranger),
     /// A user of the app.
     Person(Person),
     /// An operator.
     Operator(Admin),
 }
 
+/// What anybody may ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stranger {
+    /// Begin a session, by an identity provider's word.
+    SignIn,
+    /// Go on with a session.
+    Refresh,
+}
+
 /// What a user may ask for. What they may do with a device is their role's to say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Person {
+    /// End the session.
+    SignOut,
+    /// Who they are.
+    Me,
     /// Their devices.
     Devices,
     /// One device.
@@ -78,6 +93,10 @@ pub enum Admin {
 /// Every route there is.
 pub const ROUTES: &[Route] = &[
     get("/api/health", Endpoint::Health),
+    post("/api/auth/session", limits::API_BODY, Endpoint::Stranger(Stranger::SignIn)),
+    delete("/api/auth/session", Endpoint::Person(Person::SignOut)),
+    post("/api/auth/refresh", limits::API_BODY, Endpoint::Stranger(Stranger::Refresh)),
+    get("/api/me", Endpoint::Person(Person::Me)),
     get("/api/devices", Endpoint::Person(Person::Devices)),
     get("/api/devices/{id}", Endpoint::Person(Person::Device)),
     post("/api/admin/enroll", limits::API_BODY, Endpoint::Operator(Admin::Enroll)),
@@ -94,6 +113,10 @@ const fn get(pattern: &'static str, endpoint: Endpoint) -> Route {
 
 const fn post(pattern: &'static str, body: usize, endpoint: Endpoint) -> Route {
     Route { method: Method::Post, pattern, body, endpoint }
+}
+
+const fn delete(pattern: &'static str, endpoint: Endpoint) -> Route {
+    Route { method: Method::Delete, pattern, body: 0, endpoint }
 }
 
 /// What a path's parameters stand for, in their order.
@@ -206,6 +229,10 @@ async fn answer<P: Ports>(
         config.map_err(|faults| Problem::unavailable(format!("configuration: {}", faults.0.join("; "))))?;
     match route.endpoint {
         Endpoint::Health => Err(Problem::internal("health was answered above")),
+        Endpoint::Stranger(wanted) => {
+            admit(&world.people_limit, &limit::of_stranger(request), request, world).await?;
+            for_stranger(wanted, request, config, world).await
+        }
         Endpoint::Person(wanted) => {
             let person = match person::identify(request, &config.access_tokens) {
                 Ok(person) => person,
@@ -248,6 +275,23 @@ async fn admit<P: Ports>(
     limit::admit(limiter, &world.db, &world.random, &world.memory.reported, caller, request).await
 }
 
+async fn for_stranger<P: Ports>(
+    wanted: Stranger,
+    request: &Request,
+    config: &Config,
+    world: &World<'_, P>,
+) -> Result<Answer, Problem> {
+    let World { db, sessions, random, documents, signatures, memory, .. } = world;
+    match wanted {
+        Stranger::SignIn => {
+            let identity =
+                session::identify(documents, signatures, &memory.user_keys, config, request).await?;
+            session::sign_in(db, sessions, random, config, &identity, request).await
+        }
+        Stranger::Refresh => session::refresh(db, sessions, random, config, request).await,
+    }
+}
+
 async fn for_person<P: Ports>(
     wanted: Person,
     parameters: &Parameters<'_>,
@@ -258,6 +302,8 @@ async fn for_person<P: Ports>(
 ) -> Result<Answer, Problem> {
     let db = &world.db;
     match wanted {
+        Person::SignOut => session::sign_out(db, person, request).await,
+        Person::Me => session::me(db, person).await,
         Person::Devices => my_devices::list(db, person, request).await,
         Person::Device => my_devices::one(db, person, parameters.first(), request).await,
     }

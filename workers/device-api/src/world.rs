@@ -3,7 +3,7 @@
 
 use std::cell::RefCell;
 
-use rs1_auth::operator::KeyCache;
+use rs1_auth::jwt::{KeyCache, KeyCaches};
 use rs1_domain::port::{Broker, Database, DocumentSource, KeyValue, Random, RateLimiter, SignatureVerifier};
 
 use crate::limit::Reported;
@@ -50,6 +50,8 @@ pub struct World<'a, P: Ports> {
 pub struct Memory {
     /// The operators' keys as fetched last.
     pub operator_keys: RefCell<KeyCache>,
+    /// The users' identity providers' keys as fetched last.
+    pub user_keys: KeyCaches,
     /// Whose excess was written down lately.
     pub reported: RefCell<Reported>,
 }

@@ -18,7 +18,7 @@ pub mod world;
 mod worker {
     use std::cell::RefCell;
 
-    use rs1_auth::operator::KeyCache;
+    use rs1_auth::jwt::KeyCache;
     use rs1_domain::config::BadConfig;
     use rs1_platform::d1::D1;
     use rs1_platform::http_client::{HttpClient, WebCrypto};

@@ -3,7 +3,7 @@
 
 use std::cell::RefCell;
 
-use rs1_auth::operator::KeyCache;
+use rs1_auth::jwt::KeyCache;
 use rs1_domain::port::{Database, DocumentSource, Random, SignatureVerifier};
 
 /// The kinds of ports: the runtime's in the worker, doubles in native tests.

@@ -6,7 +6,7 @@ use rs1_domain::time::{DAY, HOUR, MINUTE};
 use rs1_domain::{RecordId, UnixMillis};
 use rs1_store::sql::{first_row, run};
 use rs1_store::telemetry::Step;
-use rs1_store::{cron, security, telemetry};
+use rs1_store::{cron, security, telemetry, users};
 
 /// This worker's trigger.
 pub const HOURLY: &str = "0 * * * *";
@@ -53,18 +53,19 @@ async fn sweep(now: UnixMillis, db: &impl Database) -> Result<String, PortError>
         after = last.to_string();
     }
     let border = |kind| RecordId::generate(kind, now.plus(LOG_DAYS.saturating_mul(-DAY)), [0; 10]);
-    let [security, audit, failures] = run(
+    let [security, audit, failures, sessions] = run(
         db,
         [
             security::prune_security(&border("sec"), PRUNE),
             security::prune_audit(&border("aud"), PRUNE),
             security::prune_failures(now.plus(-HOUR), PRUNE),
+            users::prune_sessions(now.plus(-DAY), PRUNE),
         ],
     )
     .await?;
     Ok(format!(
-        "{sealed} hours sealed, {deleted} deleted; {} security, {} audit, {} failure rows deleted",
-        security.changes, audit.changes, failures.changes
+        "{sealed} hours sealed, {deleted} deleted; {} security, {} audit, {} failure, {} session rows deleted",
+        security.changes, audit.changes, failures.changes, sessions.changes
     ))
 }
 

@@ -5,4 +5,5 @@ pub mod devices;
 pub mod enroll;
 pub mod my_devices;
 pub mod security_log;
+pub mod session;
 pub mod telemetry;

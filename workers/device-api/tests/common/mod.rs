@@ -43,7 +43,10 @@ impl DocumentSource for &Issuer {
         if self.down.get() {
             return Err(PortError::new("fetch", "connection refused"));
         }
-        let keys: Vec<_> = self.keys.borrow().iter().map(|kid| json!({"kty": "RSA", "kid": kid})).collect();
+        let rsa = |kid: &&'static str| json!({"kty": "RSA", "kid": *kid});
+        let ec = |kid: &&'static str| json!({"kty": "EC", "crv": "P-256", "kid": format!("{kid}-ec")});
+        let keys = self.keys.borrow();
+        let keys: Vec<_> = keys.iter().flat_map(|kid| [rsa(kid), ec(kid)]).collect();
         Ok(json!({"keys": keys}).to_string())
     }
 }
@@ -89,17 +92,26 @@ impl<'a> Ports for Lent<'a> {
 }
 
 pub fn cloud() -> Cloud {
-    let settings = |name: &str| match name {
+    let settings = |name: &str| {
+        match name {
         "ENVIRONMENT" => Some("local".to_owned()),
         "OPERATOR_ISSUER" => Some(ISSUER.to_owned()),
         "OPERATOR_AUDIENCE" => Some("ops".to_owned()),
         "OPERATOR_JWKS_URL" => Some(format!("{ISSUER}/certs")),
+        "OIDC_PROVIDERS" => Some(
+            json!([
+                {"issuer": "https://accounts.example", "audiences": ["app"], "jwks_url": "https://accounts.example/jwks"},
+                {"issuer": "https://other.example", "audiences": ["app-2"], "jwks_url": "https://other.example/jwks"},
+            ])
+            .to_string(),
+        ),
         "APP_ORIGINS" => Some("https://app.optic.works http://localhost:5173".to_owned()),
         "JWT_SECRET" => Some("j".repeat(32)),
         "DEVICE_KEK" => Some("0f".repeat(32)),
         "EMQX_API_URL" => Some("http://127.0.0.1:18083/api/v5".to_owned()),
         "EMQX_API_KEY" => Some("key:secret".to_owned()),
         _ => None,
+    }
     };
     let issuer = Issuer::default();
     issuer.keys.borrow_mut().push("k1");

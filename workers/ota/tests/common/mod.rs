@@ -7,7 +7,7 @@ use std::cell::{Cell, RefCell};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use pollster::block_on;
-use rs1_auth::operator::KeyCache;
+use rs1_auth::jwt::KeyCache;
 use rs1_domain::port::{Database, DocumentSource, Outcome, PortError, Random, SignatureVerifier, Statement};
 use rs1_domain::{Answer, Method, Request, RequestId, UnixMillis};
 use rs1_store::doubles::Counting;
