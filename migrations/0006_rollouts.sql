@@ -31,7 +31,7 @@ CREATE TABLE rollouts (
   paused_at        INTEGER,                        -- Unix ms; null unless it is paused
   finished_at      INTEGER,                        -- Unix ms: completed or aborted
   settled          INTEGER NOT NULL DEFAULT 0 CHECK (settled IN (0, 1)), -- finished, and no attempt of it is open any more
-  acknowledged     TEXT    NOT NULL DEFAULT '{}' CHECK (json_valid(acknowledged)), -- outcomes that the last resume has taken note of; only later ones count towards a halt
+  acknowledged_at  INTEGER,                        -- Unix ms: failures learnt by then are acknowledged by whoever resumed it, and count towards no halt
 
   generation       INTEGER NOT NULL DEFAULT 0,     -- counts decisions; one that was made on an older generation changes nothing
   decided_by       TEXT    NOT NULL DEFAULT '',    -- id of the decision that made this generation: what else belongs to it is written only if it did
@@ -50,12 +50,13 @@ CREATE TABLE rollout_devices (
   state         TEXT    NOT NULL CHECK (state IN ('eligible', 'triggered', 'deferred', 'downloading', 'verifying', 'installed',
                                                   'confirmed', 'failed', 'refused', 'rolled_back', 'timed_out', 'cancelled')),
   attempt       INTEGER NOT NULL CHECK (attempt > 0), -- counts triggers; what is said about an older one changes nothing
-  facts         TEXT    NOT NULL CHECK (json_valid(facts)), -- what the state machine of shared/rollout knows of the attempt
+  facts         TEXT    NOT NULL CHECK (json_valid(facts)), -- all that is known of the attempt, as shared/rollout's state machine keeps it; the columns repeat what is searched for
   triggered_at  INTEGER NOT NULL,                  -- Unix ms: when this attempt was decided
   queued_at     INTEGER,                           -- Unix ms: when its trigger went to the queue; null: it is to be sent yet
   sent_at       INTEGER,                           -- Unix ms: when the broker took its trigger for a subscriber; null: not yet
   claimed_until INTEGER,                           -- Unix ms: until then one consumer of the queue has the trigger in hand
-  closed_at     INTEGER,                           -- Unix ms: when it came to an outcome; null while it is open
+  closed_at     INTEGER,                           -- Unix ms: when what ended it was received; null while it is open
+  counted_at    INTEGER,                           -- Unix ms: when we learnt of that
   revision      INTEGER NOT NULL,                  -- counts writes; a writer that read an older one changes nothing
   written_by    TEXT    NOT NULL,                  -- id of the write that made this revision: its events are written only if it did
   PRIMARY KEY (rollout_id, device_id)
@@ -68,7 +69,7 @@ CREATE UNIQUE INDEX rollout_devices_open ON rollout_devices (device_id)
 CREATE INDEX rollout_devices_by_device ON rollout_devices (device_id, rollout_id);
 CREATE INDEX rollout_devices_by_state ON rollout_devices (rollout_id, state, device_id);
 -- Failures of the last hour, across rollouts.
-CREATE INDEX rollout_devices_failed ON rollout_devices (closed_at)
+CREATE INDEX rollout_devices_failed ON rollout_devices (counted_at)
   WHERE state IN ('failed', 'rolled_back', 'timed_out');
 -- Triggers that did not get onto the queue, or got lost behind it.
 CREATE INDEX rollout_devices_unsent ON rollout_devices (rollout_id, device_id)

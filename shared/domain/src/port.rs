@@ -147,7 +147,16 @@ pub trait Queue {
     ///
     /// # Errors
     /// When the queue did not take them. It may have taken some: a consumer has to bear a message twice anyway.
-    async fn send_all(&self, messages: &[String]) -> Result<(), PortError>;
+    async fn send_all(&self, messages: &[Sending]) -> Result<(), PortError>;
+}
+
+/// A message for a queue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sending {
+    /// JSON text of at most 128,000 bytes.
+    pub message: String,
+    /// How long the queue keeps it to itself first, in seconds; at most 43,200.
+    pub delay_seconds: u32,
 }
 
 /// A message for devices or other clients of the MQTT broker.

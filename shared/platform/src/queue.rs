@@ -5,7 +5,7 @@
 
 use js_sys::Promise;
 use rs1_domain::limits::{QUEUE_BATCH, QUEUE_MESSAGE, QUEUE_SENDS};
-use rs1_domain::port::{PortError, Queue};
+use rs1_domain::port::{PortError, Queue, Sending};
 use rs1_domain::{RequestId, UnixMillis};
 use serde::Deserialize;
 use wasm_bindgen::prelude::*;
@@ -18,8 +18,8 @@ use crate::{Env, clock, random, task};
 extern "C" {
     /// A promise that the queue has taken `message`.
     fn send(env: &Env, binding: &str, message: &str) -> Promise;
-    /// A promise that the queue has taken `messages`.
-    fn send_all(env: &Env, binding: &str, messages: Vec<String>) -> Promise;
+    /// A promise that the queue has taken `messages`, each to be delivered after its delay in seconds.
+    fn send_all(env: &Env, binding: &str, messages: Vec<String>, delays: &[u32]) -> Promise;
     /// The batch as JSON: `[queue, [[id, attempts, milliseconds, body], …]]`.
     fn read(batch: &RawBatch) -> String;
     /// Retries the messages of `retries` (`index delay` pairs, flat), acknowledges the rest.
@@ -57,17 +57,19 @@ impl Queue for Producer<'_> {
         task::wait(&send(self.env, self.binding, message)).await.map(drop).map_err(failed)
     }
 
-    async fn send_all(&self, messages: &[String]) -> Result<(), PortError> {
+    async fn send_all(&self, messages: &[Sending]) -> Result<(), PortError> {
         let failed = |cause| PortError { operation: format!("queue {} send", self.binding), cause };
         if messages.is_empty() {
             return Ok(());
         }
-        let bytes = messages.iter().map(String::len).fold(0_usize, usize::saturating_add);
+        let bytes = messages.iter().map(|sending| sending.message.len()).fold(0_usize, usize::saturating_add);
         if messages.len() > QUEUE_SENDS || bytes > QUEUE_BATCH {
             let count = messages.len();
             return Err(failed(format!("{count} messages of {bytes} bytes are too much for one call")));
         }
-        task::wait(&send_all(self.env, self.binding, messages.to_vec())).await.map(drop).map_err(failed)
+        let delays: Vec<_> = messages.iter().map(|sending| sending.delay_seconds).collect();
+        let texts = messages.iter().map(|sending| sending.message.clone()).collect();
+        task::wait(&send_all(self.env, self.binding, texts, &delays)).await.map(drop).map_err(failed)
     }
 }
 

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use rs1_domain::limits::{BROKER_BATCH, QUEUE_BATCH, QUEUE_SENDS};
 use rs1_domain::port::{
     Broker, Bucket, KeyValue, NewObject, PortError, Publication, Published, Queue, Random, RateLimiter,
+    Sending,
 };
 
 use crate::native::Failure;
@@ -81,11 +82,12 @@ impl Queue for MemoryQueue {
         Ok(())
     }
 
-    async fn send_all(&self, messages: &[String]) -> Result<(), PortError> {
+    async fn send_all(&self, messages: &[Sending]) -> Result<(), PortError> {
         assert!(messages.len() <= QUEUE_SENDS, "{} messages in one call", messages.len());
-        assert!(messages.iter().map(String::len).sum::<usize>() <= QUEUE_BATCH, "too many bytes in one call");
-        for message in messages {
-            self.send(message).await?;
+        let bytes: usize = messages.iter().map(|sending| sending.message.len()).sum();
+        assert!(bytes <= QUEUE_BATCH, "{bytes} bytes in one call");
+        for sending in messages {
+            self.send(&sending.message).await?;
         }
         Ok(())
     }

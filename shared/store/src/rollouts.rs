@@ -144,8 +144,9 @@ pub struct RolloutRow {
     /// When it was completed or aborted.
     #[serde(deserialize_with = "as_optional_millis::deserialize")]
     pub finished_at: Option<UnixMillis>,
-    /// JSON of the outcomes that the last resume has taken note of.
-    pub acknowledged: String,
+    /// Failures learnt by then are acknowledged by whoever resumed it.
+    #[serde(deserialize_with = "as_optional_millis::deserialize")]
+    pub acknowledged_at: Option<UnixMillis>,
     /// Counts decisions.
     pub generation: i64,
     /// JSON of the planner's last report.
@@ -162,7 +163,7 @@ pub fn by_id(rollout: &str) -> Statement {
         sql: "/* rollout_by_id */
             SELECT rollout_id, sku, version, sha256, elf_sha256, fw_version, stages, min_rssi, force, rate_per_minute,
               selector, schedule_at, reason, created_at, created_by, status, cause, stage, stage_started_at, started_at,
-              paused_at, finished_at, acknowledged, generation, report, planned_at
+              paused_at, finished_at, acknowledged_at, generation, report, planned_at
             FROM rollouts WHERE rollout_id = ?1",
         params: vec![rollout.into()],
     }
@@ -175,7 +176,7 @@ pub fn list(page: &PageRequest) -> Statement {
         sql: "/* rollout_list */
             SELECT rollout_id, sku, version, sha256, elf_sha256, fw_version, stages, min_rssi, force, rate_per_minute,
               selector, schedule_at, reason, created_at, created_by, status, cause, stage, stage_started_at, started_at,
-              paused_at, finished_at, acknowledged, generation, report, planned_at
+              paused_at, finished_at, acknowledged_at, generation, report, planned_at
             FROM rollouts WHERE rollout_id < ?1 ORDER BY rollout_id DESC LIMIT ?2",
         // `~` sorts after every id.
         params: vec![page.after.as_deref().unwrap_or("~").into(), page.rows().into()],
@@ -327,8 +328,10 @@ pub struct Decision<'a> {
     pub paused_at: Option<UnixMillis>,
     /// When it was completed or aborted.
     pub finished_at: Option<UnixMillis>,
-    /// JSON of the outcomes that the last resume has taken note of.
-    pub acknowledged: &'a str,
+    /// When it starts by itself.
+    pub schedule_at: Option<UnixMillis>,
+    /// Failures learnt by then are acknowledged by whoever resumed it.
+    pub acknowledged_at: Option<UnixMillis>,
 }
 
 /// Commits a decision unless another was made since: one change or none.
@@ -337,7 +340,8 @@ pub fn decide(decision: &Decision<'_>) -> Statement {
         name: "rollout_decide",
         sql: "/* rollout_decide */
             UPDATE rollouts SET status = ?4, cause = ?5, stage = ?6, stage_started_at = ?7, started_at = ?8,
-              paused_at = ?9, finished_at = ?10, acknowledged = ?11, generation = generation + 1, decided_by = ?3
+              paused_at = ?9, finished_at = ?10, acknowledged_at = ?11, schedule_at = ?12, generation = generation + 1,
+              decided_by = ?3
             WHERE rollout_id = ?1 AND generation = ?2",
         params: vec![
             decision.rollout_id.into(),
@@ -350,7 +354,8 @@ pub fn decide(decision: &Decision<'_>) -> Statement {
             decision.started_at.into(),
             decision.paused_at.into(),
             decision.finished_at.into(),
-            decision.acknowledged.into(),
+            decision.acknowledged_at.into(),
+            decision.schedule_at.into(),
         ],
     }
 }
@@ -474,9 +479,12 @@ pub struct AttemptRow {
     /// When the broker took its trigger for a subscriber.
     #[serde(with = "as_optional_millis")]
     pub sent_at: Option<UnixMillis>,
-    /// When it came to an outcome.
+    /// When what ended it was received.
     #[serde(with = "as_optional_millis")]
     pub closed_at: Option<UnixMillis>,
+    /// When we learnt of that.
+    #[serde(with = "as_optional_millis")]
+    pub counted_at: Option<UnixMillis>,
     /// Counts writes, from 1: to be written, it must be one more than what is stored (0 if nothing is).
     pub revision: i64,
 }
@@ -501,7 +509,7 @@ pub fn attempts(of: &[(&str, &DeviceId)]) -> Result<Statement, serde_json::Error
     Ok(Statement {
         name: "rollout_attempts",
         sql: "/* rollout_attempts */
-            SELECT attempt.rollout_id, attempt.device_id, state, attempt, facts, triggered_at, sent_at, closed_at, revision,
+            SELECT attempt.rollout_id, attempt.device_id, state, attempt, facts, triggered_at, sent_at, closed_at, counted_at, revision,
               rollouts.version, rollouts.elf_sha256
             FROM json_each(?1) AS wanted
             CROSS JOIN rollout_devices AS attempt
@@ -519,7 +527,7 @@ pub fn open_attempts(devices: &[&DeviceId]) -> Result<Statement, serde_json::Err
     Ok(Statement {
         name: "rollout_open_attempts",
         sql: "/* rollout_open_attempts */
-            SELECT attempt.rollout_id, attempt.device_id, state, attempt, facts, triggered_at, sent_at, closed_at, revision,
+            SELECT attempt.rollout_id, attempt.device_id, state, attempt, facts, triggered_at, sent_at, closed_at, counted_at, revision,
               rollouts.version, rollouts.elf_sha256
             FROM json_each(?1) AS wanted
             CROSS JOIN rollout_devices AS attempt ON attempt.device_id = wanted.value
@@ -555,10 +563,11 @@ pub fn write_attempts(
         name: "rollout_write_attempts",
         sql: "/* rollout_write_attempts */
             INSERT INTO rollout_devices
-              (rollout_id, device_id, state, attempt, facts, triggered_at, sent_at, closed_at, revision, written_by)
+              (rollout_id, device_id, state, attempt, facts, triggered_at, sent_at, closed_at, counted_at, revision,
+               written_by)
             SELECT row.value->>'rollout_id', row.value->>'device_id', row.value->>'state', row.value->>'attempt',
               row.value->>'facts', row.value->>'triggered_at', row.value->>'sent_at', row.value->>'closed_at',
-              row.value->>'revision', ?2
+              row.value->>'counted_at', row.value->>'revision', ?2
             FROM json_each(?1) AS row
             WHERE (?3 IS NULL OR EXISTS (SELECT 1 FROM rollouts
                 WHERE rollouts.rollout_id = row.value->>'rollout_id' AND rollouts.decided_by = ?3))
@@ -569,6 +578,7 @@ pub fn write_attempts(
             ON CONFLICT (rollout_id, device_id) DO UPDATE SET
               state = excluded.state, attempt = excluded.attempt, facts = excluded.facts,
               triggered_at = excluded.triggered_at, sent_at = excluded.sent_at, closed_at = excluded.closed_at,
+              counted_at = excluded.counted_at,
               -- A trigger that was not handed on is nobody's any more once the attempt is another.
               queued_at = CASE WHEN rollout_devices.attempt = excluded.attempt THEN queued_at END,
               claimed_until = CASE WHEN rollout_devices.attempt = excluded.attempt THEN claimed_until END,
@@ -837,7 +847,7 @@ pub fn devices(rollout: &str, page: &PageRequest) -> Statement {
     Statement {
         name: "rollout_devices",
         sql: "/* rollout_devices */
-            SELECT rollout_id, device_id, state, attempt, facts, triggered_at, sent_at, closed_at, revision
+            SELECT rollout_id, device_id, state, attempt, facts, triggered_at, sent_at, closed_at, counted_at, revision
             FROM rollout_devices WHERE rollout_id = ?1 AND device_id > ?2 ORDER BY device_id LIMIT ?3",
         params: vec![rollout.into(), page.after.as_deref().unwrap_or_default().into(), page.rows().into()],
     }
@@ -848,7 +858,7 @@ pub fn devices_in_state(rollout: &str, state: &str, page: &PageRequest) -> State
     Statement {
         name: "rollout_devices_in_state",
         sql: "/* rollout_devices_in_state */
-            SELECT rollout_id, device_id, state, attempt, facts, triggered_at, sent_at, closed_at, revision
+            SELECT rollout_id, device_id, state, attempt, facts, triggered_at, sent_at, closed_at, counted_at, revision
             FROM rollout_devices WHERE rollout_id = ?1 AND state = ?4 AND device_id > ?2 ORDER BY device_id LIMIT ?3",
         params: vec![
             rollout.into(),
@@ -948,9 +958,9 @@ pub fn snapshot(rollout: &str, sku: Sku, after: &str, limit: u32) -> Statement {
 /// When a device failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 pub struct FailedAt {
-    /// When its attempt came to that outcome.
+    /// When we learnt of it.
     #[serde(deserialize_with = "as_millis::deserialize")]
-    pub closed_at: UnixMillis,
+    pub counted_at: UnixMillis,
 }
 
 /// The latest failures across rollouts since a time, at most `limit`.
@@ -958,9 +968,9 @@ pub fn failures_since(since: UnixMillis, limit: u32) -> Statement {
     Statement {
         name: "rollout_failures_since",
         sql: "/* rollout_failures_since */
-            SELECT closed_at FROM rollout_devices
-            WHERE state IN ('failed', 'rolled_back', 'timed_out') AND closed_at > ?1
-            ORDER BY closed_at DESC LIMIT ?2",
+            SELECT counted_at FROM rollout_devices
+            WHERE state IN ('failed', 'rolled_back', 'timed_out') AND counted_at > ?1
+            ORDER BY counted_at DESC LIMIT ?2",
         params: vec![since.into(), limit.into()],
     }
 }

@@ -164,6 +164,7 @@ fn rollout_statements(device: &DeviceId) -> Vec<Statement> {
         triggered_at: NOW,
         sent_at: None,
         closed_at: None,
+        counted_at: None,
         revision: 1,
     };
     let event = rollouts::AttemptEvent {
@@ -197,7 +198,8 @@ fn rollout_statements(device: &DeviceId) -> Vec<Statement> {
             started_at: None,
             paused_at: None,
             finished_at: None,
-            acknowledged: "{}",
+            schedule_at: None,
+            acknowledged_at: None,
         }),
         rollouts::decided("rol-1", &id, &[], NOW).unwrap(),
         rollouts::remember(

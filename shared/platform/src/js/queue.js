@@ -6,10 +6,11 @@ export async function send(env, binding, message) {
   await queue.send(message, { contentType: "text" });
 }
 
-export async function send_all(env, binding, messages) {
+export async function send_all(env, binding, messages, delays) {
   const queue = env[binding];
   if (!queue) throw new Error(`binding ${binding} is missing`);
-  await queue.sendBatch(messages.map((body) => ({ body, contentType: "text" })));
+  // `delays` is a view of wasm's memory: read before the first await.
+  await queue.sendBatch(messages.map((body, i) => ({ body, contentType: "text", delaySeconds: delays[i] })));
 }
 
 export function read(batch) {
