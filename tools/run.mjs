@@ -26,7 +26,9 @@ const COMMANDS = {
   device: { script: 'local/device.mjs', level: 'native', quiet: true, help: 'connects one simulated RS-1' },
   cron: { script: 'local/cron.mjs', level: 'node', quiet: true, help: 'runs one cron trigger of the running stack' },
   provision: { script: 'tools/provision.mjs', level: 'node', help: 'creates what an environment needs: --env staging|production' },
-  deploy: { script: 'tools/deploy.mjs', level: 'wasm', help: 'releases to --env staging|production, or goes back: deploy -- rollback' },
+  // What it builds, it sets up for itself.
+  deploy: { script: 'tools/deploy.mjs', level: 'node', help: 'releases to --env staging|production, or goes back: deploy -- rollback' },
+  backup: { script: 'tools/backup.mjs', level: 'node', help: 'emqx or offsite, --env production: what the backup workflow does' },
   'check:deploy': { script: 'tools/check-deploy.mjs', level: 'wasm', help: 'wrangler deploy --dry-run for every worker and environment' },
 };
 

@@ -17,6 +17,7 @@ import { SetupError, duration } from './lib/say.mjs';
 import { countCargoTests, countNodeTests } from './lib/test-output.mjs';
 import { configPath } from './lib/wrangler-config.mjs';
 import { setUp } from './toolchain.mjs';
+import { checkWorkflows } from './workflows.mjs';
 
 /** Everything compiles natively; of the platform crate, the parts that need no runtime have tests. */
 const NATIVE = ['--workspace'];
@@ -52,6 +53,7 @@ const STAGES = [
     run: (tools) => oneCheck(tools.env, 'cargo', ['metadata', '--locked', '--format-version', '1', '--quiet'], { hideStdout: true }),
   },
   { id: 'tools', title: 'tests of the tools', run: (tools) => nodeTests(tools, join('tools', 'tests')) },
+  { id: 'workflows', title: 'GitHub workflows', run: workflows },
   { id: 'delivery', title: 'provisioning and deploying', run: (tools) => nodeTests(tools, join('tests', 'delivery')) },
   { id: 'clippy', title: 'clippy', run: (tools) => clippy('clippy', tools.env, [...NATIVE, '--all-targets', '--all-features']) },
   { id: 'clippy-wasm', title: 'clippy for wasm32', run: (tools) => clippy('clippy for wasm32', tools.wasmEnv, WASM) },
@@ -70,6 +72,11 @@ const STAGES = [
 async function oneCheck(env, command, args, { hideStdout = false } = {}) {
   const { ok, stdout, stderr } = await capture(command, args, { cwd: ROOT, env, timeout: STAGE_TIMEOUT_MS });
   return ok ? { passed: 1, failed: 0 } : { passed: 0, failed: 1, output: `${hideStdout ? '' : stdout}${stderr}` };
+}
+
+async function workflows(tools) {
+  const { passed, faults } = await checkWorkflows(tools, join(ROOT, '.github', 'workflows'));
+  return { passed, failed: faults.length, output: faults.join('\n\n') };
 }
 
 async function clippy(title, env, selection) {

@@ -9,6 +9,7 @@
 //   wasm32 library      from rustup, or built from Debian's packages (lib/wasm-rust.mjs)
 //   worker-build        as new as the crate `worker`: turns a crate into a Workers bundle
 //   wasm-bindgen        as new as the crate `wasm-bindgen`: writes the JavaScript side
+//   Python programs     zizmor and check-jsonschema, for `npm test` (lib/python-tools.mjs)
 //
 // `RS1_CACHE` moves the cache (default ~/.cache/rs1-cloud); `RS1_WASM_TOOLCHAIN=rustup|debian` insists on one way.
 
@@ -16,6 +17,7 @@ import { dirname, join } from 'node:path';
 import { ensureCargoTool } from './lib/cargo-tools.mjs';
 import { ensurePackages } from './lib/npm.mjs';
 import { ROOT } from './lib/paths.mjs';
+import { ensurePythonTools } from './lib/python-tools.mjs';
 import { checkNativeRust, ensureCompilers, ensureLinters, ensureOpenSsl, pathWith } from './lib/rust.mjs';
 import { duration, note } from './lib/say.mjs';
 import { lockedVersion } from './lib/versions.mjs';
@@ -70,7 +72,10 @@ export async function setUp(level = 'test') {
 
   const rust = await checkNativeRust(env);
   await ensureCompilers(env);
-  if (needs('test')) await ensureLinters(env, rust);
+  if (needs('test')) {
+    await ensureLinters(env, rust);
+    await ensurePythonTools(env);
+  }
   if (!needs('wasm')) return toolchain;
 
   const wasmRust = await ensureWasmRust(env, rust, pathFirst);

@@ -150,7 +150,7 @@ export async function startCloudflare({ zone = 'optic.works' } = {}) {
     database: (name) => state.databases.find((each) => each.name === name),
     snapshot,
     restore,
-    secret: (name, secret) => state.scripts.get(name).secrets.add(secret),
+    bucket: (name) => state.buckets.find((each) => each.name === name),
   };
 
   const id = () => randomBytes(16).toString('hex');
@@ -242,7 +242,7 @@ export async function startCloudflare({ zone = 'optic.works' } = {}) {
 
     'POST /r2/buckets': ({ body }) => {
       if (state.buckets.some(({ name }) => name === body.name)) throw new Refusal(409, 10004, 'The bucket you tried to create already exists, and you own it.');
-      const bucket = { name: body.name, location: body.locationHint, creation_date: now(), lifecycle: DEFAULT_LIFECYCLE, cors: null };
+      const bucket = { name: body.name, location: body.locationHint, creation_date: now(), lifecycle: DEFAULT_LIFECYCLE, cors: null, objects: {} };
       state.buckets.push(bucket);
       return bucketView(bucket);
     },
@@ -250,6 +250,9 @@ export async function startCloudflare({ zone = 'optic.works' } = {}) {
     'GET /r2/buckets/:bucket/lifecycle': ({ bucket }) => ({ rules: bucketNamed(bucket).lifecycle }),
     'PUT /r2/buckets/:bucket/lifecycle': ({ bucket, body }) => void (bucketNamed(bucket).lifecycle = body.rules) ?? {},
     'GET /r2/buckets/:bucket/cors': ({ bucket }) => ({ rules: found(bucketNamed(bucket).cors, 10059, 'The CORS configuration does not exist.') }),
+    'GET /r2/buckets/:bucket/objects/:key': ({ bucket, key }) =>
+      new Response(Buffer.from(found(bucketNamed(bucket).objects[key], 10007, 'The specified key does not exist.'), 'base64')),
+    'PUT /r2/buckets/:bucket/objects/:key': ({ bucket, key, raw }) => void (bucketNamed(bucket).objects[key] = raw.toString('base64')) ?? {},
     'PUT /r2/buckets/:bucket/cors': ({ bucket, body }) => void (bucketNamed(bucket).cors = body.rules) ?? {},
 
     'GET /workers/services/:script': ({ script }) => {
@@ -449,7 +452,7 @@ export async function startCloudflare({ zone = 'optic.works' } = {}) {
 
   const compiled = Object.entries(ROUTES).map(([name, answer]) => {
     const [method, pattern] = name.split(' ');
-    return { name, method, names: [...pattern.matchAll(/:(\w+)/g)].map(([, each]) => each), expression: new RegExp(`^${pattern.replace(/:\w+/g, '([^/]+)')}$`), answer };
+    return { name, method, names: [...pattern.matchAll(/:(\w+)/g)].map(([, each]) => each), expression: new RegExp(`^${pattern.replace(':key', '(.+)').replace(/:\w+/g, '([^/]+)')}$`), answer };
   });
 
   async function answer(request) {
@@ -468,18 +471,19 @@ export async function startCloudflare({ zone = 'optic.works' } = {}) {
       const route = compiled.find(({ method, expression }) => method === request.method && expression.test(path));
       if (!route) throw new Refusal(404, 7003, `Could not route to ${path}`);
       const values = route.expression.exec(path).slice(1).map(decodeURIComponent);
-      const context = { ...Object.fromEntries(route.names.map((name, index) => [name, values[index]])), query: url.searchParams, call };
+      const context = { ...Object.fromEntries(route.names.map((name, index) => [name, values[index]])), query: url.searchParams, call, raw };
       if (request.headers['content-type']?.startsWith('multipart/form-data')) {
         const form = await new Response(raw, { headers: { 'content-type': request.headers['content-type'] } }).formData();
         const parts = await Promise.all([...form].map(async ([name, part]) => [part.name ?? name, typeof part === 'string' ? part : await part.text()]));
         context.upload = { metadata: JSON.parse(form.get('metadata')), modules: new Map(parts) };
-      } else if (raw.length > 0) {
+      } else if (raw.length > 0 && route.names.at(-1) !== 'key') {
         context.body = JSON.parse(raw.toString());
         const shape = SHAPES[BODIES[route.name]];
         const fault = shape && misfit(context.body, shape);
         if (fault) throw new Refusal(400, 10001, `${route.name}: the body ${fault}`);
       }
       const result = await route.answer(context);
+      if (result instanceof Response) return result;
       const envelope = result?.result_info ? result : { result };
       return Response.json({ success: true, errors: [], messages: [], ...envelope });
     } catch (error) {
