@@ -7,6 +7,7 @@
 //! - what the security log is told: [`security`];
 //! - what a route takes and gives: [`http`] (a request and an answer as plain values), [`problem`] (RFC 9457 errors);
 //! - what else wakes a worker: [`event`] (a batch from a queue, a tick of the clock);
+//! - what operators ask devices: [`diagnostics`];
 //! - what every worker has: [`config`] (settings, all faults named), [`health`];
 //! - what a route may ask of the world: [`port`] (database, buckets, queues, keys), implemented for
 //!   the Workers runtime by `rs1-platform` and natively by test doubles.
@@ -24,6 +25,7 @@
 )]
 
 pub mod config;
+pub mod diagnostics;
 pub mod event;
 pub mod health;
 pub mod hex;

@@ -277,13 +277,23 @@ pub trait SignatureVerifier {
 /// A borrowed port is a port: a test lends its own to a worker.
 mod borrowed {
     use super::{
-        Broker, Database, KeyValue, Outcome, PortError, Publication, Published, Random, RateLimiter,
-        Statement,
+        Broker, Bucket, Database, KeyValue, NewObject, Outcome, PortError, Publication, Published, Random,
+        RateLimiter, Statement,
     };
 
     impl<T: Database> Database for &T {
         async fn batch(&self, statements: Vec<Statement>) -> Result<Vec<Outcome>, PortError> {
             (**self).batch(statements).await
+        }
+    }
+
+    impl<T: Bucket> Bucket for &T {
+        async fn put_new(&self, object: NewObject<'_>) -> Result<bool, PortError> {
+            (**self).put_new(object).await
+        }
+
+        async fn get(&self, key: &str) -> Result<Option<Vec<u8>>, PortError> {
+            (**self).get(key).await
         }
     }
 

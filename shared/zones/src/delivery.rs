@@ -1,11 +1,46 @@
-//! How far a device is with its configuration, out of what it said about it.
+//! A configuration on its way to a device, and how far the device is with it.
 //!
 //! Three things are known of a device: the version it is wanted to have (*desired*), the version it
 //! said last that it has (*applied*), and its last word about the newest version that it said
 //! anything about (*report*). Everything else follows.
 
+use rs1_domain::port::{Publication, Qos};
+use rs1_domain::topic::{self, Channel};
 use rs1_domain::wire::config_status::ConfigOutcome;
+use rs1_domain::{DeviceId, UnixMillis};
 use serde::Serialize;
+use serde_json::value::RawValue;
+
+/// A version as it goes to its device: [`Configuration`](crate::Configuration) to the letter, from zones that are
+/// stored as their JSON text.
+///
+/// Not retained: a broker that keeps a configuration would send an old one to a device that has been given a new one
+/// by other means. Whoever is not here is sent the present one when it comes.
+///
+/// # Errors
+/// When `zones` is no JSON.
+pub fn publication(
+    device: &DeviceId,
+    version: i64,
+    updated_at: UnixMillis,
+    zones: &str,
+) -> Result<Publication, serde_json::Error> {
+    #[derive(Serialize)]
+    struct Sent<'a> {
+        version: i64,
+        updated_at: UnixMillis,
+        zones: &'a RawValue,
+    }
+    let zones = serde_json::from_str(zones)?;
+    let rest = Channel::ConfigUpdate.filters().first().copied().unwrap_or_default();
+    Ok(Publication {
+        topic: topic::of_device(device, rest),
+        payload: serde_json::to_string(&Sent { version, updated_at, zones })?,
+        qos: Qos::AtLeastOnce,
+        retain: false,
+        expires_after: None,
+    })
+}
 
 /// What a device made of the desired version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -44,6 +79,22 @@ impl Standing {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_sent_is_the_configuration_to_the_letter() {
+        let device = DeviceId::parse("3e32e97b9d6cf5e193d3a3a7e8fd9a97").unwrap();
+        let vertices = [(0, 0), (900, 0), (0, 900)].map(|(x, y)| crate::Point::new(x, y).unwrap()).to_vec();
+        let (id, name) = ("sofa".to_owned(), "Sofa \u{1f6cb}".to_owned());
+        let zone = crate::Zone { id, name, kind: crate::ZoneType::Include, vertices, sensitivity: 50 };
+        let configuration =
+            crate::Configuration { version: 3, updated_at: UnixMillis(1_768_903_200_000), zones: vec![zone] };
+        let zones = serde_json::to_string(&configuration.zones).unwrap();
+        let sent = publication(&device, 3, configuration.updated_at, &zones).unwrap();
+        assert_eq!(sent.topic, "opticworks/3e32e97b9d6cf5e193d3a3a7e8fd9a97/config/update");
+        assert_eq!(sent.payload, serde_json::to_string(&configuration).unwrap());
+        assert!(!sent.retain && sent.qos == Qos::AtLeastOnce);
+        assert!(publication(&device, 3, configuration.updated_at, "[").is_err());
+    }
 
     #[test]
     fn a_standing_follows_from_what_is_known() {

@@ -3,6 +3,7 @@
 //! - [`routes`]: the table of everything below `/api`;
 //! - [`handlers`]: one module a resource;
 //! - [`person`]: which user is asking; [`access`]: what they may do with a device;
+//! - [`cron`]: what is done every minute;
 //! - [`limit`]: how often anybody may ask; [`cors`]: which pages may read the answers;
 //! - [`world`]: the ports that handlers are given.
 //!
@@ -14,6 +15,7 @@
 pub mod access;
 pub mod config;
 pub mod cors;
+pub mod cron;
 pub mod handlers;
 pub mod limit;
 pub mod person;
@@ -29,15 +31,16 @@ mod worker {
     use rs1_platform::emqx::Emqx;
     use rs1_platform::http_client::{HttpClient, WebCrypto};
     use rs1_platform::kv::Kv;
+    use rs1_platform::r2::R2;
     use rs1_platform::random::Crypto;
     use rs1_platform::rate_limit::RateLimit;
-    use rs1_platform::{Env, PerIsolate, RawRequest, RawResponse, Service};
+    use rs1_platform::{Env, PerIsolate, RawRequest, RawResponse, Service, cron};
 
     use crate::config::Config;
     use crate::routes;
     use crate::world::{Memory, Ports, World};
 
-    rs1_platform::events! { fetch(SERVICE) = fetch }
+    rs1_platform::events! { fetch(SERVICE) = fetch, scheduled = tick }
 
     static SERVICE: Service =
         Service { name: "device-api", headers: routes::HEADERS, body_limit: routes::body_limit };
@@ -59,10 +62,18 @@ mod worker {
         type RateLimiter = RateLimit<'a>;
         type Broker = Emqx<'a>;
         type KeyValue = Kv<'a>;
+        type Bucket = R2<'a>;
+    }
+
+    fn config(env: &Env) -> Result<&'static Config, &'static BadConfig> {
+        CONFIG.get(env, |vars| Config::read(&|name| vars.get(name).map(str::to_owned))).as_ref()
+    }
+
+    fn broker(env: &Env) -> Emqx<'static> {
+        Emqx::new(config(env).ok().map(|config| &config.broker))
     }
 
     async fn fetch(request: RawRequest, env: Env) -> RawResponse {
-        let config = CONFIG.get(&env, |vars| Config::read(&|name| vars.get(name).map(str::to_owned)));
         let memory = MEMORY.with(|memory| *memory);
         rs1_platform::serve(request, &env, &SERVICE, async |request| {
             let world: World<'_, Runtime<'_>> = World {
@@ -72,13 +83,22 @@ mod worker {
                 random: Crypto,
                 people_limit: RateLimit::new(&env, "RATE_LIMIT"),
                 operators_limit: RateLimit::new(&env, "RATE_LIMIT_OPERATORS"),
-                broker: Emqx::new(config.as_ref().ok().map(|config| &config.broker)),
+                broker: broker(&env),
                 sessions: Kv::new(&env, "SESSIONS"),
                 cache: Kv::new(&env, "CACHE"),
+                files: R2::new(&env, "R2"),
                 memory,
             };
-            routes::handle(request, config.as_ref(), &world).await
+            routes::handle(request, config(&env), &world).await
         })
         .await
+    }
+
+    async fn tick(event: cron::RawEvent, env: Env) {
+        cron::run(SERVICE.name, event, async |tick| {
+            let done = crate::cron::tick(&tick, &D1::new(&env, "DB"), &broker(&env)).await;
+            done.map_err(|error| error.to_string())
+        })
+        .await;
     }
 }

@@ -11,7 +11,7 @@ use rs1_domain::{Answer, Method, Problem, Request, limits};
 use rs1_store::health;
 
 use crate::config::Config;
-use crate::handlers::{devices, enroll, my_devices, security_log, session, telemetry};
+use crate::handlers::{devices, diagnostics, enroll, my_devices, security_log, session, telemetry, zones};
 use crate::world::{Ports, World};
 use crate::{cors, limit, person};
 
@@ -71,6 +71,16 @@ pub enum Person {
     Devices,
     /// One device.
     Device,
+    /// What the device watches.
+    Zones,
+    /// That it watches something else.
+    ReplaceZones,
+    /// What it watched before.
+    ZoneHistory,
+    /// What it watched once.
+    ZoneVersion,
+    /// That it watches that again.
+    RestoreZones,
 }
 
 /// What an operator may ask for.
@@ -86,6 +96,10 @@ pub enum Admin {
     Device,
     /// One device's hours.
     DeviceTelemetry,
+    /// That a device tells about itself.
+    AskDiagnostics,
+    /// What it told.
+    Diagnostics,
     /// What somebody tried.
     SecurityLog,
 }
@@ -99,11 +113,18 @@ pub const ROUTES: &[Route] = &[
     get("/api/me", Endpoint::Person(Person::Me)),
     get("/api/devices", Endpoint::Person(Person::Devices)),
     get("/api/devices/{id}", Endpoint::Person(Person::Device)),
+    get("/api/devices/{id}/zones", Endpoint::Person(Person::Zones)),
+    put("/api/devices/{id}/zones", limits::API_BODY, Endpoint::Person(Person::ReplaceZones)),
+    get("/api/devices/{id}/zones/history", Endpoint::Person(Person::ZoneHistory)),
+    get("/api/devices/{id}/zones/history/{version}", Endpoint::Person(Person::ZoneVersion)),
+    post("/api/devices/{id}/zones/restore/{version}", 0, Endpoint::Person(Person::RestoreZones)),
     post("/api/admin/enroll", limits::API_BODY, Endpoint::Operator(Admin::Enroll)),
     post("/api/admin/enroll/bulk", limits::BULK_ENROLL_BODY, Endpoint::Operator(Admin::EnrollBulk)),
     get("/api/admin/devices", Endpoint::Operator(Admin::Devices)),
     get("/api/admin/devices/{id}", Endpoint::Operator(Admin::Device)),
     get("/api/admin/devices/{id}/telemetry", Endpoint::Operator(Admin::DeviceTelemetry)),
+    post("/api/admin/devices/{id}/diagnostics", limits::API_BODY, Endpoint::Operator(Admin::AskDiagnostics)),
+    get("/api/admin/devices/{id}/diagnostics/{request}", Endpoint::Operator(Admin::Diagnostics)),
     get("/api/admin/security-log", Endpoint::Operator(Admin::SecurityLog)),
 ];
 
@@ -117,6 +138,10 @@ const fn post(pattern: &'static str, body: usize, endpoint: Endpoint) -> Route {
 
 const fn delete(pattern: &'static str, endpoint: Endpoint) -> Route {
     Route { method: Method::Delete, pattern, body: 0, endpoint }
+}
+
+const fn put(pattern: &'static str, body: usize, endpoint: Endpoint) -> Route {
+    Route { method: Method::Put, pattern, body, endpoint }
 }
 
 /// What a path's parameters stand for, in their order.
@@ -145,6 +170,11 @@ impl<'a> Parameters<'a> {
     /// The first one: mostly a device.
     pub fn first(&self) -> &'a str {
         self.0.first().copied().unwrap_or_default()
+    }
+
+    /// The second one: what of it.
+    pub fn second(&self) -> &'a str {
+        self.0.get(1).copied().unwrap_or_default()
     }
 }
 
@@ -300,12 +330,19 @@ async fn for_person<P: Ports>(
     _config: &Config,
     world: &World<'_, P>,
 ) -> Result<Answer, Problem> {
-    let db = &world.db;
+    let (db, device) = (&world.db, parameters.first());
     match wanted {
         Person::SignOut => session::sign_out(db, person, request).await,
         Person::Me => session::me(db, person).await,
         Person::Devices => my_devices::list(db, person, request).await,
-        Person::Device => my_devices::one(db, person, parameters.first(), request).await,
+        Person::Device => my_devices::one(db, person, device, request).await,
+        Person::Zones => zones::show(db, person, device, request).await,
+        Person::ReplaceZones => zones::replace(db, &world.broker, person, device, request).await,
+        Person::ZoneHistory => zones::history(db, person, device, request).await,
+        Person::ZoneVersion => zones::version(db, person, device, parameters.second(), request).await,
+        Person::RestoreZones => {
+            zones::restore(db, &world.broker, person, device, parameters.second(), request).await
+        }
     }
 }
 
@@ -324,6 +361,13 @@ async fn for_operator<P: Ports>(
         Admin::Devices => devices::list(db, request).await,
         Admin::Device => devices::one(db, parameters.first(), request).await,
         Admin::DeviceTelemetry => telemetry::hours(db, parameters.first(), request).await,
+        Admin::AskDiagnostics => {
+            let device = parameters.first();
+            diagnostics::ask(db, &world.broker, &world.random, operator, device, request).await
+        }
+        Admin::Diagnostics => {
+            diagnostics::fetch(db, &world.files, parameters.first(), parameters.second(), request).await
+        }
         Admin::SecurityLog => security_log::list(db, request).await,
     }
 }

@@ -4,7 +4,9 @@
 use std::cell::RefCell;
 
 use rs1_auth::jwt::{KeyCache, KeyCaches};
-use rs1_domain::port::{Broker, Database, DocumentSource, KeyValue, Random, RateLimiter, SignatureVerifier};
+use rs1_domain::port::{
+    Broker, Bucket, Database, DocumentSource, KeyValue, Random, RateLimiter, SignatureVerifier,
+};
 
 use crate::limit::Reported;
 
@@ -18,6 +20,7 @@ pub trait Ports {
     type RateLimiter: RateLimiter;
     type Broker: Broker;
     type KeyValue: KeyValue;
+    type Bucket: Bucket;
 }
 
 /// The ports of one invocation.
@@ -40,6 +43,8 @@ pub struct World<'a, P: Ports> {
     pub sessions: P::KeyValue,
     /// Answers that may be minutes old.
     pub cache: P::KeyValue,
+    /// What is kept for a while: answers to diagnostics.
+    pub files: P::Bucket,
     /// What this isolate remembers.
     pub memory: &'a Memory,
 }

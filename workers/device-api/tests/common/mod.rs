@@ -18,7 +18,7 @@ use rs1_domain::port::{DocumentSource, PortError, SignatureVerifier};
 use rs1_domain::{
     Answer, DeviceId, MacAddress, Method, Request, RequestId, Role, SessionId, UnixMillis, UserId, hex,
 };
-use rs1_store::doubles::{Counting, MemoryBroker, MemoryKeyValue, MemoryRateLimiter};
+use rs1_store::doubles::{Counting, MemoryBroker, MemoryBucket, MemoryKeyValue, MemoryRateLimiter};
 use rs1_store::native::NativeDatabase;
 use rs1_store::{Database, Param, Statement};
 use rs1_worker_device_api::config::Config;
@@ -75,6 +75,7 @@ pub struct Cloud {
     pub broker: MemoryBroker,
     pub sessions: MemoryKeyValue,
     pub cache: MemoryKeyValue,
+    pub files: MemoryBucket,
     pub memory: Memory,
     pub now: Cell<UnixMillis>,
 }
@@ -89,6 +90,7 @@ impl<'a> Ports for Lent<'a> {
     type RateLimiter = &'a MemoryRateLimiter;
     type Broker = &'a MemoryBroker;
     type KeyValue = &'a MemoryKeyValue;
+    type Bucket = &'a MemoryBucket;
 }
 
 pub fn cloud() -> Cloud {
@@ -125,6 +127,7 @@ pub fn cloud() -> Cloud {
         broker: MemoryBroker::default(),
         sessions: MemoryKeyValue::default(),
         cache: MemoryKeyValue::default(),
+        files: MemoryBucket::default(),
         memory: Memory::default(),
         now: Cell::new(NOW),
     }
@@ -178,6 +181,7 @@ impl Cloud {
             broker: &self.broker,
             sessions: &self.sessions,
             cache: &self.cache,
+            files: &self.files,
             memory: &self.memory,
         };
         block_on(routes::handle(request, Ok(&self.config), &world)).1
