@@ -4,8 +4,10 @@
 //! - who may do what with a device: [`role`];
 //! - time: [`UnixMillis`], always an argument, never read here;
 //! - what goes over the wire: [`wire`] (device payloads, EMQX envelopes), [`topic`] (MQTT topics and filters);
+//! - what devices run: [`firmware`] (images and their signature blocks);
 //! - what the security log is told: [`security`];
 //! - what a route takes and gives: [`http`] (a request and an answer as plain values), [`problem`] (RFC 9457 errors);
+//! - which part of a file a request selects: [`range`];
 //! - what else wakes a worker: [`event`] (a batch from a queue, a tick of the clock);
 //! - what operators ask devices: [`diagnostics`];
 //! - what every worker has: [`config`] (settings, all faults named), [`health`];
@@ -27,6 +29,7 @@
 pub mod config;
 pub mod diagnostics;
 pub mod event;
+pub mod firmware;
 pub mod health;
 pub mod hex;
 pub mod http;
@@ -34,6 +37,7 @@ pub mod id;
 pub mod limits;
 pub mod port;
 pub mod problem;
+pub mod range;
 pub mod role;
 pub mod security;
 pub mod time;
