@@ -3,6 +3,10 @@
 //! `rs1-platform` reads a [`Request`] out of the runtime in two crossings (head, body) and writes
 //! an [`Answer`] back in one; handlers in between see ordinary Rust.
 
+use std::any::Any;
+use std::fmt;
+use std::rc::Rc;
+
 use serde::Serialize;
 
 use crate::problem::Problem;
@@ -117,7 +121,39 @@ fn percent_decode(text: &str) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
-/// What a handler answers: status, headers and a body in memory.
+/// A body that is passed on without being read: a file on its way out of a bucket. What is inside is between the port that
+/// opened it and the platform that sends it; a handler can only pass it on.
+#[derive(Clone)]
+pub struct Stream(Rc<dyn Any>);
+
+impl Stream {
+    /// Wraps whatever the platform sends from.
+    pub fn new(source: impl Any) -> Self {
+        Self(Rc::new(source))
+    }
+
+    /// What was wrapped, if it is of that type.
+    pub fn source<T: Any>(&self) -> Option<&T> {
+        self.0.downcast_ref()
+    }
+}
+
+impl fmt::Debug for Stream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Stream")
+    }
+}
+
+impl PartialEq for Stream {
+    /// One and the same stream.
+    fn eq(&self, other: &Self) -> bool {
+        Rc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Stream {}
+
+/// What a handler answers: status, headers and a body, in memory or out of a [`Stream`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
     /// The HTTP status.
@@ -128,6 +164,8 @@ pub struct Answer {
     pub headers: Vec<(&'static str, String)>,
     /// The body as text; every body that this system composes is JSON or text.
     pub body: String,
+    /// The body instead of `body`, where it is one that is passed on unread.
+    pub stream: Option<Stream>,
     /// What the log line should say beyond status and route; never sent to the caller.
     pub log: Option<String>,
 }
@@ -154,12 +192,19 @@ impl Answer {
 
     /// An answer with a body that is text already.
     pub fn text(status: u16, content_type: &'static str, body: String) -> Self {
-        Self { status, content_type: Some(content_type), headers: Vec::new(), body, log: None }
+        let (headers, stream, log) = (Vec::new(), None, None);
+        Self { status, content_type: Some(content_type), headers, body, stream, log }
+    }
+
+    /// An answer with a body that is passed on unread.
+    pub fn streamed(status: u16, content_type: &'static str, stream: Stream) -> Self {
+        Self { stream: Some(stream), ..Self::text(status, content_type, String::new()) }
     }
 
     /// An answer without a body.
     pub fn empty(status: u16) -> Self {
-        Self { status, content_type: None, headers: Vec::new(), body: String::new(), log: None }
+        let (headers, body) = (Vec::new(), String::new());
+        Self { status, content_type: None, headers, body, stream: None, log: None }
     }
 
     /// The same answer with one more header; `name` in lower case.

@@ -44,3 +44,6 @@ pub const TELEMETRY_LOG_LINES: usize = 100;
 /// Metrics in one telemetry message. The contract names nine; this leaves room to grow and keeps
 /// a rollup row within a few kilobytes.
 pub const TELEMETRY_METRICS: usize = 64;
+
+/// In place of a limit: the body of such a request is not read before its handler is asked, which streams it.
+pub const STREAMED_BODY: usize = usize::MAX;

@@ -13,6 +13,9 @@
 use std::fmt;
 
 use crate::UnixMillis;
+use crate::firmware::Received;
+use crate::http::Stream;
+use crate::range::Part;
 
 /// A value bound to a parameter of a [`Statement`].
 ///
@@ -132,6 +135,41 @@ pub trait Bucket {
     /// # Errors
     /// When the bucket cannot be reached.
     async fn get(&self, key: &str) -> Result<Option<Vec<u8>>, PortError>;
+}
+
+/// A bucket of files that are too large to be held in memory: they stream past, from a request into the bucket and out
+/// of it into an answer.
+pub trait FileStore {
+    /// Stores the body of the present request under a key of its own, and says what was seen of it while it went by.
+    /// `size` is the length that it announced; `given` is the body if it was so short that it is in memory already.
+    ///
+    /// `None` when the body did not have that length, or broke off: the caller's fault. Nothing is stored then.
+    ///
+    /// # Errors
+    /// When the bucket cannot be reached or refuses. Something may have been stored.
+    async fn receive(&self, key: &str, size: u64, given: &[u8]) -> Result<Option<Received>, PortError>;
+
+    /// Copies a file to a key that is never written twice, and has the bucket check its hash. If there is a file under
+    /// `to` it is the same one, and stays.
+    ///
+    /// # Errors
+    /// When the bucket cannot be reached, or what it stored has another hash; then nothing is stored.
+    async fn publish(&self, from: &str, to: &str, sha256: &[u8; 32]) -> Result<(), PortError>;
+
+    /// Opens a part of a file, to be sent. A cache near the caller may keep the file under the path of the present request,
+    /// which must name no other file, ever; `etag` is what both it and the bucket know the file by.
+    ///
+    /// `None` when there is no such file.
+    ///
+    /// # Errors
+    /// When the bucket cannot be reached.
+    async fn open(&self, key: &str, etag: &str, size: u64, part: Part) -> Result<Option<Stream>, PortError>;
+
+    /// Deletes a file, if there is one.
+    ///
+    /// # Errors
+    /// When the bucket cannot be reached.
+    async fn delete(&self, key: &str) -> Result<(), PortError>;
 }
 
 /// A producer's end of a queue.

@@ -21,24 +21,38 @@ pub enum Kind {
     Unauthenticated,
     /// 403: known, but not allowed.
     Forbidden,
+    /// 403: the link is not one of ours, or was changed.
+    BadSignature,
+    /// 403: the link's time is over.
+    UrlExpired,
+    /// 403: the device is not to have this firmware from this rollout, or not any more.
+    NotInRollout,
     /// 404: nothing here, or nothing that the caller may know of.
     NotFound,
     /// 405: the path exists, the method does not.
     MethodNotAllowed,
     /// 409: the request contradicts what is there.
     Conflict,
+    /// 410: this firmware was withdrawn, or its signer is not trusted any more.
+    Yanked,
+    /// 411: the length of the body must be said beforehand.
+    LengthRequired,
     /// 412: what is there is not what the caller has seen; `current` says what is.
     PreconditionFailed,
     /// 413: the body is larger than the route takes.
     TooLarge,
     /// 415: the body's media type is not the one the route takes.
     UnsupportedMediaType,
+    /// 416: there is no such part of the resource.
+    RangeNotSatisfiable,
     /// 422: well-formed, but not valid; `errors` names every fault.
     Invalid,
     /// 428: the change must say what it was made from (`If-Match`).
     PreconditionRequired,
     /// 429: too many requests.
     TooManyRequests,
+    /// 429: the device has begun this download too often.
+    TooManyAttempts,
     /// 500: a fault of ours that trying again will not mend.
     Internal,
     /// 503: a fault of ours, or of something we depend on, that may have passed when tried again.
@@ -49,19 +63,26 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, for documentation and table tests.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 22] = [
         Self::Malformed,
         Self::Unauthenticated,
         Self::Forbidden,
+        Self::BadSignature,
+        Self::UrlExpired,
+        Self::NotInRollout,
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::Conflict,
+        Self::Yanked,
+        Self::LengthRequired,
         Self::PreconditionFailed,
         Self::TooLarge,
         Self::UnsupportedMediaType,
+        Self::RangeNotSatisfiable,
         Self::Invalid,
         Self::PreconditionRequired,
         Self::TooManyRequests,
+        Self::TooManyAttempts,
         Self::Internal,
         Self::Unavailable,
         Self::DeviceSilent,
@@ -73,17 +94,24 @@ impl Kind {
             Self::Malformed => (400, "malformed", "The request cannot be read"),
             Self::Unauthenticated => (401, "unauthenticated", "Credentials are missing or not good"),
             Self::Forbidden => (403, "forbidden", "Not allowed"),
+            Self::BadSignature => (403, "bad-signature", "This is no link of ours"),
+            Self::UrlExpired => (403, "url-expired", "The link has expired"),
+            Self::NotInRollout => (403, "not-in-rollout", "The device is not in this rollout"),
             Self::NotFound => (404, "not-found", "Not found"),
             Self::MethodNotAllowed => (405, "method-not-allowed", "The resource does not take this method"),
             Self::Conflict => (409, "conflict", "The request contradicts the present state"),
+            Self::Yanked => (410, "yanked", "This firmware was withdrawn"),
+            Self::LengthRequired => (411, "length-required", "The body's length must be said beforehand"),
             Self::PreconditionFailed => (412, "precondition-failed", "It was changed in the meantime"),
             Self::TooLarge => (413, "too-large", "The body is too large"),
             Self::UnsupportedMediaType => (415, "unsupported-media-type", "The media type is not supported"),
+            Self::RangeNotSatisfiable => (416, "range-not-satisfiable", "There is no such part"),
             Self::Invalid => (422, "invalid", "The request is not valid"),
             Self::PreconditionRequired => {
                 (428, "precondition-required", "The change must say what it was made from")
             }
             Self::TooManyRequests => (429, "too-many-requests", "Too many requests"),
+            Self::TooManyAttempts => (429, "too-many-attempts", "The download was begun too often"),
             Self::Internal => (500, "internal", "Something went wrong on our side"),
             Self::Unavailable => (503, "unavailable", "Not available right now"),
             Self::DeviceSilent => (504, "device-silent", "The device did not answer"),

@@ -27,6 +27,7 @@ pub mod cron;
 pub mod d1;
 pub mod emqx;
 pub mod env;
+pub mod files;
 pub mod head;
 pub mod http_client;
 pub mod kv;

@@ -3,6 +3,7 @@
 //! The text is lines: status, level, log line, index, five blobs, duration, request id, content type, then a name and a value
 //! for each further header. The other side adds what every answer has. The body crosses beside it, untouched.
 
+use rs1_domain::http::Stream;
 use rs1_domain::{Answer, Method, RequestId, UnixMillis};
 
 use crate::analytics::Point;
@@ -34,8 +35,10 @@ pub struct About<'a> {
 pub struct Reply {
     /// The lines.
     pub packed: String,
-    /// The body; `None` where there must be none.
+    /// The body; `None` where there must be none, or where it is a stream.
     pub body: Option<String>,
+    /// The body that is passed on unread.
+    pub stream: Option<Stream>,
 }
 
 impl Reply {
@@ -45,7 +48,7 @@ impl Reply {
     /// A header whose name or value cannot stand in HTTP is left out, and a status that is not
     /// one (200 to 599) becomes 500; both are noted in the log.
     pub fn pack(answer: Answer, about: About<'_>) -> Self {
-        let Answer { status: wanted, content_type, headers, body, mut log } = answer;
+        let Answer { status: wanted, content_type, headers, body, stream, mut log } = answer;
         let mut note = |text: String| match &mut log {
             Some(log) => {
                 log.push_str("; ");
@@ -101,7 +104,9 @@ impl Reply {
             content_type.unwrap_or_default(),
         );
         let bodiless = about.method == Method::Head || matches!(status, 204 | 205 | 304);
-        Self { packed, body: (!bodiless && content_type.is_some()).then_some(body) }
+        let stream = stream.filter(|_| !bodiless);
+        let body = (!bodiless && stream.is_none() && content_type.is_some()).then_some(body);
+        Self { packed, body, stream }
     }
 }
 

@@ -6,6 +6,8 @@
 use std::cell::OnceCell;
 
 use js_sys::{Promise, Uint8Array};
+use rs1_domain::http::Stream;
+use rs1_domain::limits::STREAMED_BODY;
 use rs1_domain::{Answer, Method, Problem, Request, RequestId, UnixMillis};
 use wasm_bindgen::prelude::*;
 
@@ -31,6 +33,12 @@ impl RawRequest {
     pub fn new(request: JsRequest, arrived: f64, head: String, body: Option<Vec<u8>>) -> Self {
         Self { request, arrived: clock::from_js(arrived), head, body }
     }
+
+    /// The runtime's object, for a port that streams the body. Good for this event only.
+    pub fn object(&self) -> JsRequest {
+        // Not the request's own method of that name, which copies its body.
+        Clone::clone(&self.request)
+    }
 }
 
 /// The runtime's response.
@@ -45,6 +53,9 @@ extern "C" {
     fn body(request: &JsRequest, limit: usize, measured: bool, drained: usize) -> Promise;
     /// Writes the log line and the analytics point, and makes the response.
     fn respond(env: &Env, packed: &str, body: Option<&str>) -> RawResponse;
+    /// The same for a body that is a stream of JavaScript's.
+    #[wasm_bindgen(js_name = respond)]
+    fn respond_streaming(env: &Env, packed: &str, body: &JsValue) -> RawResponse;
 }
 
 /// How many bytes beyond the limit are still read, and dropped, before a body is refused. A client that
@@ -59,8 +70,8 @@ pub struct Service {
     pub name: &'static str,
     /// The headers that its routes read, names in lower case. No other header reaches a handler.
     pub headers: &'static [&'static str],
-    /// The longest body in bytes that it takes on a method and a path; 0 where none is read. `GET` and `HEAD` are not asked: their
-    /// bodies are not read.
+    /// The longest body in bytes that it takes on a method and a path; 0 where none is read, and
+    /// [`STREAMED_BODY`] where the handler streams it. `GET` and `HEAD` are not asked: their bodies are not read.
     pub body_limit: fn(Method, &str) -> usize,
 }
 
@@ -76,8 +87,8 @@ thread_local! {
 ///
 /// A body above the limit is answered with 413 and never held in memory; the handler does not hear of it.
 ///
-/// An answer that streams (firmware out of R2) will be another way to fill the body of the same response:
-/// reading, packing and logging know nothing of where it comes from.
+/// An answer that streams (firmware out of R2) is another way to fill the body of the same response: reading, packing and
+/// logging know nothing of where it comes from.
 pub async fn serve<F>(request: RawRequest, env: &Env, service: &'static Service, handler: F) -> RawResponse
 where
     F: AsyncFnOnce(Request) -> (&'static str, Answer),
@@ -90,7 +101,14 @@ where
     let (route, answer) = match read_body(&request, body, service, method, &path, content_length).await {
         Ok(body) => {
             let request_id = request_id.clone();
-            handler(Request { method, path, query, headers, body, now: started, request_id }).await
+            let streamed = (service.body_limit)(method, &path) == STREAMED_BODY;
+            let answered =
+                handler(Request { method, path, query, headers, body, now: started, request_id }).await;
+            if streamed {
+                // Nothing is left of it if the handler has read it.
+                drain(&request, content_length).await;
+            }
+            answered
         }
         Err(problem) => ("(refused)", Answer::problem(problem.with_log(path), &request_id)),
     };
@@ -106,8 +124,11 @@ where
         started,
         ended: clock::now(),
     };
-    let Reply { packed, body } = Reply::pack(answer, about);
-    respond(env, &packed, body.as_deref())
+    let Reply { packed, body, stream } = Reply::pack(answer, about);
+    match stream.as_ref().and_then(Stream::source::<JsValue>) {
+        Some(stream) => respond_streaming(env, &packed, stream),
+        None => respond(env, &packed, body.as_deref()),
+    }
 }
 
 /// The body, as bytes: that it is UTF-8 is for the handler to find out.
@@ -123,6 +144,9 @@ async fn read_body(
         return Ok(Vec::new());
     }
     let limit = (service.body_limit)(method, path);
+    if limit == STREAMED_BODY {
+        return Ok(given.unwrap_or_default());
+    }
     if let Some(body) = given {
         return match body.len() {
             // Nobody looks at it.
@@ -132,11 +156,8 @@ async fn read_body(
         };
     }
     if limit == 0 {
-        // Nobody looks at it: whoever posts to a path that takes nothing is to hear that. It is read and
-        // dropped if it is not large, for the runtime closes a connection whose request was not read.
-        if content_length.is_none_or(|length| length <= DRAINED) {
-            let _ = task::read(&body(request, 0, false, DRAINED)).await;
-        }
+        // Nobody looks at it: whoever posts to a path that takes nothing is to hear that.
+        drain(request, content_length).await;
         return Ok(Vec::new());
     }
     if content_length.is_some_and(|length| length > limit.saturating_add(DRAINED)) {
@@ -147,5 +168,12 @@ async fn read_body(
         Ok(bytes) if bytes.is_undefined() => Err(Problem::too_large(limit)),
         Ok(bytes) => Ok(bytes.unchecked_into::<Uint8Array>().to_vec()),
         Err(_hung_up) => Err(Problem::malformed("the body ended early")),
+    }
+}
+
+/// Reads and drops a body if it is not large, for the runtime closes a connection whose request was not read.
+async fn drain(request: &JsRequest, content_length: Option<usize>) {
+    if content_length.is_none_or(|length| length <= DRAINED) {
+        let _ = task::read(&body(request, 0, false, DRAINED)).await;
     }
 }

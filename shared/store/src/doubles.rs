@@ -4,11 +4,14 @@
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 
+use rs1_domain::firmware::Received;
+use rs1_domain::http::Stream;
 use rs1_domain::limits::{BROKER_BATCH, QUEUE_BATCH, QUEUE_SENDS};
 use rs1_domain::port::{
-    Broker, Bucket, KeyValue, NewObject, PortError, Publication, Published, Queue, Random, RateLimiter,
-    Sending,
+    Broker, Bucket, FileStore, KeyValue, NewObject, PortError, Publication, Published, Queue, Random,
+    RateLimiter, Sending,
 };
+use rs1_domain::range::Part;
 
 use crate::native::Failure;
 
@@ -51,6 +54,74 @@ impl Bucket for MemoryBucket {
 
     async fn get(&self, key: &str) -> Result<Option<Vec<u8>>, PortError> {
         Ok(self.objects.borrow().get(key).cloned())
+    }
+}
+
+/// A bucket of files in memory. What it opens is a `Vec<u8>` of the part's bytes. A body that is received is always whole
+/// and in memory, so one of another length than announced broke off.
+#[derive(Default)]
+pub struct MemoryFiles {
+    files: RefCell<BTreeMap<String, Vec<u8>>>,
+    failure: Cell<Option<(&'static str, Failure)>>,
+}
+
+impl MemoryFiles {
+    /// Makes every operation of that name (`receive`, `publish`, `open`, `delete`) fail like this, until it is set to `None`.
+    pub fn fail(&self, operation: &'static str, failure: Option<Failure>) {
+        self.failure.set(failure.map(|failure| (operation, failure)));
+    }
+
+    /// The keys of the files there are.
+    pub fn keys(&self) -> Vec<String> {
+        self.files.borrow().keys().cloned().collect()
+    }
+
+    fn attempt<T>(&self, operation: &'static str, work: impl FnOnce() -> T) -> Result<T, PortError> {
+        let failure =
+            self.failure.get().filter(|(failing, _)| *failing == operation).map(|(_, failure)| failure);
+        let failed = || PortError::new(format!("r2 {operation}"), "Network connection lost.");
+        if failure == Some(Failure::BeforeCommit) {
+            return Err(failed());
+        }
+        let done = work();
+        if failure.is_some() { Err(failed()) } else { Ok(done) }
+    }
+}
+
+impl FileStore for MemoryFiles {
+    async fn receive(&self, key: &str, size: u64, given: &[u8]) -> Result<Option<Received>, PortError> {
+        self.attempt("receive", || {
+            let whole = u64::try_from(given.len()) == Ok(size);
+            whole.then(|| {
+                self.files.borrow_mut().insert(key.to_owned(), given.to_vec());
+                Received::of(given)
+            })
+        })
+    }
+
+    async fn publish(&self, from: &str, to: &str, sha256: &[u8; 32]) -> Result<(), PortError> {
+        self.attempt("publish", || {
+            let mut files = self.files.borrow_mut();
+            let file =
+                files.get(from).cloned().ok_or_else(|| PortError::new("r2 publish", "it is not there"))?;
+            if Received::of(&file).sha256 != *sha256 {
+                return Err(PortError::new("r2 publish", "the hash is another (10037)"));
+            }
+            files.entry(to.to_owned()).or_insert(file);
+            Ok(())
+        })?
+    }
+
+    async fn open(&self, key: &str, _: &str, _: u64, part: Part) -> Result<Option<Stream>, PortError> {
+        self.attempt("open", || {
+            let files = self.files.borrow();
+            let (first, end) = (usize::try_from(part.first).ok()?, usize::try_from(part.last()).ok()?);
+            Some(Stream::new(files.get(key)?.get(first..=end)?.to_vec()))
+        })
+    }
+
+    async fn delete(&self, key: &str) -> Result<(), PortError> {
+        self.attempt("delete", || drop(self.files.borrow_mut().remove(key)))
     }
 }
 

@@ -115,7 +115,7 @@ pub struct NewArtifact<'a> {
     /// SHA-256 of the whole file, lower-case hex.
     pub sha256: &'a str,
     /// Bytes of the whole file.
-    pub size: i64,
+    pub size: u64,
     /// What the running image calls itself, lower-case hex.
     pub elf_sha256: &'a str,
     /// The anti-rollback counter.
@@ -130,6 +130,11 @@ pub struct NewArtifact<'a> {
     pub at: UnixMillis,
     /// Who uploaded it.
     pub by: &'a str,
+}
+
+/// The R2 key of an artifact's bytes. It names its content, so it never has to be written twice.
+pub fn file(sku: Sku, version: &str, sha256: &str) -> String {
+    format!("{sku}/{version}/{sha256}.bin")
 }
 
 /// Registers an artifact, unless there is one of that name, or its key was revoked in the meantime. Follow with
@@ -148,7 +153,7 @@ pub fn add_artifact(artifact: &NewArtifact<'_>) -> Statement {
             artifact.version.as_str().into(),
             artifact.id.as_str().into(),
             artifact.sha256.into(),
-            artifact.size.into(),
+            i64::try_from(artifact.size).unwrap_or(i64::MAX).into(),
             artifact.elf_sha256.into(),
             artifact.fw_version.into(),
             artifact.project_name.into(),

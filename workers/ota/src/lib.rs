@@ -21,6 +21,7 @@ mod worker {
     use rs1_auth::jwt::KeyCache;
     use rs1_domain::config::BadConfig;
     use rs1_platform::d1::D1;
+    use rs1_platform::files::Files;
     use rs1_platform::http_client::{HttpClient, WebCrypto};
     use rs1_platform::random::Crypto;
     use rs1_platform::{Env, PerIsolate, RawRequest, RawResponse, Service, cron};
@@ -46,6 +47,7 @@ mod worker {
 
     impl<'a> Ports for Runtime<'a> {
         type Db = D1<'a>;
+        type Files = Files<'a>;
         type Documents = HttpClient;
         type Signatures = WebCrypto;
         type Random = Crypto;
@@ -54,9 +56,11 @@ mod worker {
     async fn fetch(request: RawRequest, env: Env) -> RawResponse {
         let config = CONFIG.get(&env, |vars| Config::read(&|name| vars.get(name).map(str::to_owned)));
         let keys = KEYS.with(|keys| *keys);
+        let object = request.object();
         rs1_platform::serve(request, &env, &SERVICE, async |request| {
             let world = World::<Runtime<'_>> {
                 db: D1::new(&env, "DB"),
+                files: Files::new(&env, "FIRMWARE", object),
                 documents: HttpClient,
                 signatures: WebCrypto,
                 random: Crypto,

@@ -8,11 +8,19 @@ use rs1_domain::{Answer, Method, Problem, Request, limits};
 use rs1_store::health;
 
 use crate::config::Config;
-use crate::handlers::{firmware, keys};
+use crate::handlers::{firmware, keys, upload};
 use crate::world::{Ports, World};
 
 /// The request headers that this worker reads.
-pub const HEADERS: &[&str] = &["authorization", "cf-access-jwt-assertion", "cf-connecting-ip"];
+pub const HEADERS: &[&str] = &[
+    "authorization",
+    "cf-access-jwt-assertion",
+    "cf-connecting-ip",
+    upload::HEADERS[0],
+    upload::HEADERS[1],
+    upload::HEADERS[2],
+    upload::HEADERS[3],
+];
 
 /// The routes, with what their paths name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,8 +70,9 @@ impl<'a> Route<'a> {
         match self {
             Self::Keys => &[Method::Get, Method::Head, Method::Post],
             Self::Key(_) => &[Method::Delete],
+            Self::Artifact(..) => &[Method::Get, Method::Head, Method::Put],
             Self::Yank(..) => &[Method::Post],
-            Self::Health | Self::Artifacts | Self::Artifact(..) => &[Method::Get, Method::Head],
+            Self::Health | Self::Artifacts => &[Method::Get, Method::Head],
         }
     }
 
@@ -80,6 +89,7 @@ impl<'a> Route<'a> {
 pub fn body_limit(method: Method, path: &str) -> usize {
     match (method, Route::of(path)) {
         (Method::Post, Some(Route::Keys | Route::Yank(..))) => limits::API_BODY,
+        (Method::Put, Some(Route::Artifact(..))) => limits::STREAMED_BODY,
         _ => 0,
     }
 }
@@ -125,6 +135,9 @@ async fn answer(
         (Route::Keys, _) => keys::list(db, request).await,
         (Route::Key(key), _) => keys::revoke(db, random, &operator, key, request).await,
         (Route::Artifacts, _) => firmware::list(db, request).await,
+        (Route::Artifact(sku, version), Method::Put) => {
+            upload::put(db, &world.files, random, &operator, (sku, version), request).await
+        }
         (Route::Artifact(sku, version), _) => firmware::one(db, (sku, version), request).await,
         (Route::Yank(sku, version), _) => {
             firmware::yank(db, random, &operator, (sku, version), request).await

@@ -4,12 +4,14 @@
 use std::cell::RefCell;
 
 use rs1_auth::jwt::KeyCache;
-use rs1_domain::port::{Database, DocumentSource, Random, SignatureVerifier};
+use rs1_domain::port::{Database, DocumentSource, FileStore, Random, SignatureVerifier};
 
 /// The kinds of ports: the runtime's in the worker, doubles in native tests.
 pub trait Ports {
     /// D1.
     type Db: Database;
+    /// The R2 bucket of firmware.
+    type Files: FileStore;
     /// Fetches the operators' keys.
     type Documents: DocumentSource;
     /// Verifies operators' tokens.
@@ -22,6 +24,8 @@ pub trait Ports {
 pub struct World<'a, P: Ports> {
     /// D1.
     pub db: P::Db,
+    /// The R2 bucket of firmware.
+    pub files: P::Files,
     /// Fetches the operators' keys.
     pub documents: P::Documents,
     /// Verifies operators' tokens.

@@ -1,6 +1,12 @@
 //! The OTA worker's settings.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that panics fails, which is what it should do")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "a test that panics fails, which is what it should do"
+)]
 
 mod common;
 

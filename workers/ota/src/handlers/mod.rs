@@ -3,3 +3,4 @@
 
 pub mod firmware;
 pub mod keys;
+pub mod upload;

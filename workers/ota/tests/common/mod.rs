@@ -2,15 +2,22 @@
 
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub mod image;
+
 use std::cell::{Cell, RefCell};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use pollster::block_on;
 use rs1_auth::jwt::KeyCache;
-use rs1_domain::port::{Database, DocumentSource, Outcome, PortError, Random, SignatureVerifier, Statement};
+use rs1_domain::firmware::Received;
+use rs1_domain::http::Stream;
+use rs1_domain::port::{
+    Database, DocumentSource, FileStore, Outcome, PortError, Random, SignatureVerifier, Statement,
+};
+use rs1_domain::range::Part;
 use rs1_domain::{Answer, Method, Request, RequestId, UnixMillis};
-use rs1_store::doubles::Counting;
+use rs1_store::doubles::{Counting, MemoryFiles};
 use rs1_store::native::NativeDatabase;
 use rs1_worker_ota::config::Config;
 use rs1_worker_ota::routes;
@@ -23,6 +30,7 @@ const ISSUER: &str = "https://opticworks.example";
 pub struct Cloud {
     pub config: Config,
     pub db: NativeDatabase,
+    pub files: MemoryFiles,
     pub random: Counting,
     pub keys: RefCell<KeyCache>,
     pub now: Cell<UnixMillis>,
@@ -49,6 +57,7 @@ impl Cloud {
         Self {
             config: Config::read(&setting).unwrap_or_else(|faults| panic!("{faults:?}")),
             db: NativeDatabase::new(),
+            files: MemoryFiles::default(),
             random: Counting::default(),
             keys: RefCell::new(KeyCache::new()),
             now: Cell::new(NOW),
@@ -72,6 +81,7 @@ impl Cloud {
     pub fn send(&self, request: Request) -> Answer {
         let world = World::<Doubles<'_>> {
             db: Lent(&self.db),
+            files: Lent(&self.files),
             documents: Certificates,
             signatures: AnySignature,
             random: Lent(&self.random),
@@ -80,10 +90,38 @@ impl Cloud {
         block_on(routes::handle(request, Ok(&self.config), &world)).1
     }
 
+    /// An operator's upload of an image.
+    pub fn upload(&self, path: &str, image: &[u8]) -> Answer {
+        self.upload_with(path, image, &[])
+    }
+
+    /// The same with further headers; a `content-length` among them is sent instead of the right one.
+    pub fn upload_with(&self, path: &str, image: &[u8], headers: &[(&'static str, &str)]) -> Answer {
+        let mut request = self.request(Method::Put, &format!("/admin/firmware/{path}"), image.to_vec());
+        request.headers = self.authorized();
+        request.headers.extend(headers.iter().map(|(name, value)| (*name, (*value).to_owned())));
+        if request.header("content-length").is_none() {
+            request.headers.push(("content-length", image.len().to_string()));
+        }
+        self.send(request)
+    }
+
+    /// The headers of an operator's request.
+    pub fn authorized(&self) -> Vec<(&'static str, String)> {
+        vec![("authorization", format!("Bearer {}", token()))]
+    }
+
+    /// Registers a key; its id.
+    pub fn register(&self, key: &image::Signer) -> String {
+        let answer =
+            self.post("/admin/firmware-keys", &json!({"name": "ci", "public_key": key.public_hex()}));
+        body(&answer)["key_id"].as_str().unwrap_or_else(|| panic!("{}", answer.body)).to_owned()
+    }
+
     /// A request of an operator.
     pub fn operator(&self, method: Method, target: &str, body: Vec<u8>) -> Answer {
         let mut request = self.request(method, target, body);
-        request.headers.push(("authorization", format!("Bearer {}", token())));
+        request.headers = self.authorized();
         self.send(request)
     }
 
@@ -104,6 +142,13 @@ pub fn body(answer: &Answer) -> Value {
     serde_json::from_str(&answer.body).unwrap_or_else(|error| panic!("{error}: {}", answer.body))
 }
 
+/// The pointers of a problem's faults.
+pub fn faults(answer: &Answer) -> Vec<String> {
+    let document = body(answer);
+    let faults = document["errors"].as_array().cloned().unwrap_or_default();
+    faults.iter().map(|fault| fault["pointer"].as_str().unwrap_or_default().to_owned()).collect()
+}
+
 fn token() -> String {
     let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
     let claims = json!({"iss": ISSUER, "aud": "ops", "exp": 4_102_444_800_i64, "email": "ada@optic.works"});
@@ -115,6 +160,7 @@ pub struct Doubles<'a>(std::marker::PhantomData<&'a ()>);
 
 impl<'a> Ports for Doubles<'a> {
     type Db = Lent<'a, NativeDatabase>;
+    type Files = Lent<'a, MemoryFiles>;
     type Documents = Certificates;
     type Signatures = AnySignature;
     type Random = Lent<'a, Counting>;
@@ -126,6 +172,24 @@ pub struct Lent<'a, T>(pub &'a T);
 impl Database for Lent<'_, NativeDatabase> {
     async fn batch(&self, statements: Vec<Statement>) -> Result<Vec<Outcome>, PortError> {
         self.0.batch(statements).await
+    }
+}
+
+impl FileStore for Lent<'_, MemoryFiles> {
+    async fn receive(&self, key: &str, size: u64, given: &[u8]) -> Result<Option<Received>, PortError> {
+        self.0.receive(key, size, given).await
+    }
+
+    async fn publish(&self, from: &str, to: &str, sha256: &[u8; 32]) -> Result<(), PortError> {
+        self.0.publish(from, to, sha256).await
+    }
+
+    async fn open(&self, key: &str, etag: &str, size: u64, part: Part) -> Result<Option<Stream>, PortError> {
+        self.0.open(key, etag, size, part).await
+    }
+
+    async fn delete(&self, key: &str) -> Result<(), PortError> {
+        self.0.delete(key).await
     }
 }
 
