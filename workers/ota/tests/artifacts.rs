@@ -13,7 +13,7 @@ mod common;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use common::image::{Signer, unsigned};
-use common::{Cloud, NOW, body, faults};
+use common::{Cloud, NOW, authorized, body, faults};
 use rs1_domain::time::SECOND;
 use rs1_domain::{Answer, Method, hex};
 use rs1_store::native::Failure;
@@ -106,7 +106,7 @@ fn what_is_not_sent_as_it_should_be_is_refused_without_being_read() {
     let image = signer.image("1.2.0");
     let with = |headers: &[(&'static str, &str)]| cloud.upload_with(PRO, &image, headers).status;
     let mut request = cloud.request(Method::Put, "/admin/firmware/rs1_pro/1.2.0", image.clone());
-    request.headers = cloud.authorized();
+    request.headers = authorized();
     assert_eq!(cloud.send(request).status, 411, "no length");
     assert_eq!(with(&[("content-length", "16777217")]), 413);
     assert_eq!(with(&[("content-type", "multipart/form-data; boundary=x")]), 415);

@@ -98,17 +98,12 @@ impl Cloud {
     /// The same with further headers; a `content-length` among them is sent instead of the right one.
     pub fn upload_with(&self, path: &str, image: &[u8], headers: &[(&'static str, &str)]) -> Answer {
         let mut request = self.request(Method::Put, &format!("/admin/firmware/{path}"), image.to_vec());
-        request.headers = self.authorized();
+        request.headers = authorized();
         request.headers.extend(headers.iter().map(|(name, value)| (*name, (*value).to_owned())));
         if request.header("content-length").is_none() {
             request.headers.push(("content-length", image.len().to_string()));
         }
         self.send(request)
-    }
-
-    /// The headers of an operator's request.
-    pub fn authorized(&self) -> Vec<(&'static str, String)> {
-        vec![("authorization", format!("Bearer {}", token()))]
     }
 
     /// Registers a key; its id.
@@ -121,7 +116,7 @@ impl Cloud {
     /// A request of an operator.
     pub fn operator(&self, method: Method, target: &str, body: Vec<u8>) -> Answer {
         let mut request = self.request(method, target, body);
-        request.headers = self.authorized();
+        request.headers = authorized();
         self.send(request)
     }
 
@@ -140,6 +135,11 @@ impl Cloud {
 
 pub fn body(answer: &Answer) -> Value {
     serde_json::from_str(&answer.body).unwrap_or_else(|error| panic!("{error}: {}", answer.body))
+}
+
+/// The headers of an operator's request.
+pub fn authorized() -> Vec<(&'static str, String)> {
+    vec![("authorization", format!("Bearer {}", token()))]
 }
 
 /// The pointers of a problem's faults.
