@@ -45,6 +45,8 @@ pub enum Command {
     Device(Device),
     /// Enrols the devices of a fleet, and connects none
     Enrol(Enrol),
+    /// Lists the devices of a fleet, and how each will misbehave: a JSON object a line
+    List(List),
 }
 
 /// Where the API is, and who asks.
@@ -324,6 +326,31 @@ pub struct Enrol {
 
     #[command(flatten)]
     pub api: Api,
+}
+
+/// `rs1-fleet list`.
+#[derive(Debug, Args)]
+pub struct List {
+    /// How many devices
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub devices: u32,
+
+    /// Only devices of this variant [default: two of three are `rs1_pro`]
+    #[arg(long, value_name = "SKU", value_parser = sku)]
+    pub sku: Option<Sku>,
+
+    #[command(flatten)]
+    pub seed: Seed,
+
+    /// Devices that misbehave; see `rs1-fleet run --help`
+    #[arg(
+        long = "ota-faults",
+        value_name = "LIST",
+        default_value = "",
+        hide_default_value = true,
+        value_parser = OtaFaults::parse
+    )]
+    pub misbehaviour: OtaFaults,
 }
 
 /// `--mqtt-version`.

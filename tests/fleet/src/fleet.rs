@@ -6,16 +6,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use rs1_domain::Sku;
+use rs1_domain::{DeviceId, Sku};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
-use crate::cli::{Enrol, Run};
+use crate::cli::{Enrol, List, Run};
 use crate::clock;
 use crate::device::{Hardware, Identity};
 use crate::interrupt::Interrupt;
 use crate::life::{Begins, Life, Orders, Witness, after, until};
+use crate::ota::faults::cohort;
 use crate::ota::{Fate, Settings, Updater};
 use crate::report::{Report, line};
 use crate::roster::Roster;
@@ -38,6 +39,31 @@ pub async fn enrol(options: Enrol) -> anyhow::Result<ExitCode> {
     let enrolled = options.api.enrol(&devices).await?;
     println!("{} devices enrolled now, {} before", enrolled.new, enrolled.known);
     Ok(ExitCode::SUCCESS)
+}
+
+/// Lists the fleet of a seed.
+///
+/// # Errors
+/// When nobody reads what it prints.
+pub fn list(options: &List) -> anyhow::Result<ExitCode> {
+    let devices = identities(options.seed.seed, options.devices, options.sku)?;
+    let faults = options.misbehaviour.of_each(options.seed.seed, &ids(&devices));
+    let mut out = std::io::stdout().lock();
+    for (device, misbehaviour) in devices.iter().zip(faults) {
+        let line = serde_json::json!({
+            "device_id": device.id,
+            "mac_address": device.mac,
+            "sku": device.sku,
+            "cohort": cohort(&device.id),
+            "misbehaviour": misbehaviour,
+        });
+        writeln!(out, "{line}")?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn ids(devices: &[Identity]) -> Vec<&DeviceId> {
+    devices.iter().map(|device| &device.id).collect()
 }
 
 /// Runs a fleet to its end.
@@ -64,10 +90,7 @@ pub async fn run(options: Run) -> anyhow::Result<ExitCode> {
     let (orders, listening) = watch::channel(Orders::default());
     let began = Instant::now();
     let stagger = options.stagger.unwrap_or(Duration::from_millis(10).saturating_mul(options.devices));
-    let fates = {
-        let ids: Vec<_> = devices.iter().map(|device| &device.id).collect();
-        options.ota.misbehaviour.fates(options.seed.seed, &ids)
-    };
+    let fates = options.ota.misbehaviour.fates(options.seed.seed, &ids(&devices));
     let all = Common {
         settings: options.ota.settings(&options.api.origin),
         orders: listening,

@@ -50,6 +50,7 @@ async fn main() -> ExitCode {
         Command::Run(options) => fleet::run(options).await,
         Command::Device(options) => single::run(options).await,
         Command::Enrol(options) => fleet::enrol(options).await,
+        Command::List(options) => fleet::list(&options),
     };
     done.unwrap_or_else(|error| {
         eprintln!("rs1-fleet: {error:#}");

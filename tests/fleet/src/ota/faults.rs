@@ -158,6 +158,27 @@ impl OtaFaults {
     /// The fates of the devices of a fleet, in their order. They follow from the seed alone.
     pub fn fates(&self, seed: u64, devices: &[&DeviceId]) -> Vec<Fate> {
         let mut fates = vec![Fate::default(); devices.len()];
+        self.strike(seed, devices, |index, _, change| {
+            if let Some(fate) = fates.get_mut(index) {
+                change(fate);
+            }
+        });
+        fates
+    }
+
+    /// The names of the faults of each device.
+    pub fn of_each(&self, seed: u64, devices: &[&DeviceId]) -> Vec<Vec<&'static str>> {
+        let mut names = vec![Vec::new(); devices.len()];
+        self.strike(seed, devices, |index, name, _| {
+            if let Some(names) = names.get_mut(index) {
+                names.push(name);
+            }
+        });
+        names
+    }
+
+    /// Lets each fault fall on its devices, named by their place.
+    fn strike(&self, seed: u64, devices: &[&DeviceId], mut on: impl FnMut(usize, &'static str, Change)) {
         let mut order: Vec<usize> = (0..devices.len()).collect();
         order.sort_by_cached_key(|index| devices.get(*index).map(|device| (cohort(device), *device)));
         for group in GROUPS {
@@ -166,13 +187,10 @@ impl OtaFaults {
                 let asked = self.0.iter().find(|(known, _)| known == name).map(|(_, amount)| *amount);
                 let count = count(asked, devices.len());
                 for index in spread(&mut free, count, phase(seed, name)) {
-                    if let Some(fate) = fates.get_mut(index) {
-                        change(fate);
-                    }
+                    on(index, name, *change);
                 }
             }
         }
-        fates
     }
 }
 
