@@ -11,7 +11,7 @@ import { countCalls } from './lib/calls.mjs';
 import { callsReport, sizeReport, speedReport, startupReport, summary } from './lib/report.mjs';
 import { measureStartup } from './lib/startup.mjs';
 import { Workshop, defaultRoot } from './lib/systems.mjs';
-import { ROUTES, measureThroughput } from './lib/throughput.mjs';
+import { ROUTES, WARM_UP, measureThroughput } from './lib/throughput.mjs';
 import { findWrk } from './lib/wrk.mjs';
 
 const PARTS = [...ROUTES, 'sizes', 'startup', 'calls'];
@@ -23,8 +23,8 @@ Measures the telemetry worker's release bundle beside two others, each in its ow
   peer      the same in plain TypeScript (tests/bench/peer)
   ceiling   an empty JavaScript worker: looks at nothing, logs nothing, answers a constant
 
-  --seconds N        of one round (default 3)
-  --rounds N         a system and route (default 5); the systems take turns
+  --seconds N        of one round (default 4)
+  --rounds N         a system and route (default 6); the systems take turns
   --connections N    of the load generator (default 8)
   --only A,B         of ${PARTS.join(', ')}
   --also NAME=DIR    another bundle of the telemetry worker, e.g. one that was kept before a change; may be repeated
@@ -34,8 +34,8 @@ Measures the telemetry worker's release bundle beside two others, each in its ow
   --json FILE        writes every number there
 `,
   options: {
-    seconds: { type: 'string', default: '3' },
-    rounds: { type: 'string', default: '5' },
+    seconds: { type: 'string', default: '4' },
+    rounds: { type: 'string', default: '6' },
     connections: { type: 'string', default: '8' },
     only: { type: 'string' },
     also: { type: 'string', multiple: true, default: [] },
@@ -86,14 +86,14 @@ async function main() {
       add(startupReport((results.startup = await measureStartup({ systems, workshop, secrets, times: rounds }))));
     }
     if (routes.length > 0) {
-      say(`load: ${routes.length * systems.length * (rounds * seconds + 1)} s and the time to drain; ${connections} connections`);
+      say(`load: ${routes.length * systems.length * (rounds * seconds + WARM_UP)} s and the time to drain; ${connections} connections`);
       results.load = await measureThroughput({ systems, workshop, secrets, wrk, routes, seconds, rounds, connections, say });
       add(speedReport(systems, results.load));
     }
 
     const verdicts = reports.flatMap((report) => report.verdicts);
     results.verdicts = verdicts;
-    const machine = `${results.machine.cores} cores, load ${results.machine.load.toFixed(1)} at the start; state in ${values.state ?? defaultRoot()}; medians of ${rounds} rounds of ${seconds} s, ${connections} connections`;
+    const machine = `${results.machine.cores} cores, load ${results.machine.load.toFixed(1)} at the start; state in ${values.state ?? defaultRoot()}; ${rounds} rounds of ${seconds} s, ${connections} connections`;
     process.stdout.write(`\n${reports.map(({ text }) => text).join('\n\n')}\n\n  ${machine}\n  ceiling: an empty JavaScript worker; it takes the body in, looks at nothing and logs nothing\n\n`);
     process.stdout.write(`${summary(verdicts)}\n`);
     if (values.json) writeFileSync(values.json, `${JSON.stringify(results, null, 2)}\n`);

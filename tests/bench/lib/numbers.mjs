@@ -8,6 +8,16 @@ export function median(values) {
 }
 
 /**
+ * Answers a second over all rounds. Not a median: the runtime collects its garbage every few seconds, for up to half a second, so that
+ * a round has more or less of it, and it is a part of the cost.
+ * @param {{ answers: number, seconds: number }} series
+ */
+export const rate = ({ answers, seconds }) => answers / seconds;
+
+/** Microseconds of the runtime's time an answer, over all rounds. @param {{ answers: number, cpuSeconds: number }} series */
+export const cpuMicros = ({ answers, cpuSeconds }) => (cpuSeconds / answers) * 1e6;
+
+/**
  * Element by element: two systems in the same round of one run. The median of those ratios, and their range.
  * @param {number[]} ours
  * @param {number[]} theirs

@@ -1,6 +1,6 @@
 // The tables, and a verdict for each target.
 
-import { median, ratio } from './numbers.mjs';
+import { cpuMicros, median, rate, ratio } from './numbers.mjs';
 import { BUNDLE, SPEED, STATEMENTS } from './targets.mjs';
 
 const integer = (value) => Math.round(value).toLocaleString('en');
@@ -26,10 +26,13 @@ export function speedReport(systems, { series, ledgers }) {
   const rows = [['route', 'system', 'req/s', 'range', 'p50 ms', 'p99 ms', 'CPU µs', 'of the peer', 'by CPU', 'of the ceiling']];
   for (const [route, bySystem] of Object.entries(series)) {
     for (const { name, kind } of systems) {
-      const { rps, p50, p99, cpu } = bySystem[name];
+      const mine = bySystem[name];
+      const { rps, p50, p99 } = mine;
+      const cpu = cpuMicros(mine);
       const against = (other) => {
         if (kind !== 'ours' || !bySystem[other]) return '';
-        const { median: is, low, high } = ratio(rps, bySystem[other].rps);
+        const is = rate(mine) / rate(bySystem[other]);
+        const { low, high } = ratio(rps, bySystem[other].rps);
         const target = SPEED.find((each) => each.route === route && each.than === other);
         const text = `${times(is)} [${low.toFixed(2)}-${high.toFixed(2)}]`;
         if (!target) return text;
@@ -40,9 +43,9 @@ export function speedReport(systems, { series, ledgers }) {
       rows.push([
         name === systems[0].name ? route : '',
         name,
-        ...[integer(median(rps)), range(rps, integer), decimal(median(p50)), decimal(median(p99))],
-        ...[Number.isNaN(cpu[0]) ? '' : integer(median(cpu)), against('peer')],
-        ...[kind === 'ours' && bySystem.peer && !Number.isNaN(cpu[0]) ? times(1 / ratio(cpu, bySystem.peer.cpu).median) : '', against('ceiling')],
+        ...[integer(rate(mine)), range(rps, integer), decimal(median(p50)), decimal(median(p99))],
+        ...[Number.isNaN(cpu) ? '' : integer(cpu), against('peer')],
+        ...[kind === 'ours' && bySystem.peer && !Number.isNaN(cpu) ? times(cpuMicros(bySystem.peer) / cpu) : '', against('ceiling')],
       ]);
     }
   }
