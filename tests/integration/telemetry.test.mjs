@@ -238,16 +238,6 @@ test('a payload of the greatest length goes all the way, however its text is esc
   assert.equal((await archived())[0].payload.padding, JSON.parse(payload).padding);
 });
 
-test('diagnostics are archived, not counted', async () => {
-  const report = { request_id: 'req-1', timestamp: new Date().toISOString(), diagnostics: { heap: { free: 5 } } };
-  accepted(await publish(report, { rest: 'telemetry/diagnostics' }));
-  const [line] = await eventually('the report in the archive', async () => (await archived()).length > 0 && archived());
-  assert.equal(line.topic, topicOf(device, 'telemetry/diagnostics'));
-  assert.deepEqual(line.payload, report);
-  assert.deepEqual((await hours()).map(({ messages }) => messages).filter(Boolean), []);
-  isProblem(await publish('[]', { rest: 'telemetry/diagnostics' }), 422, ['']);
-});
-
 test('telemetry’s topics are taken, others are not', async () => {
   for (const rest of ['telemetry', 'telemetry/temp', 'telemetry/a/b/c']) accepted(await publish(telemetry(device), { rest }));
   for (const rest of ['state', 'ota/status', 'telemetry/+', 'telemetr', 'nonsense']) {

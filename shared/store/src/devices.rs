@@ -120,7 +120,10 @@ pub fn report_state(device: &DeviceId, state: &State, client_id: Option<&str>, a
                 AND attempt.state IN ('triggered', 'deferred', 'downloading', 'verifying', 'installed'))
               OR (news <> 0 AND EXISTS (SELECT 1 FROM rollouts
                 WHERE settled = 0 AND rollouts.sku = devices.product_sku AND rollouts.status = 'STAGED'))
-              AS matters_to_updates",
+              AS matters_to_updates,
+              EXISTS (SELECT 1 FROM zone_configurations AS wanted WHERE wanted.device_id = devices.device_id
+                AND wanted.version > coalesce(devices.config_version, 0) AND coalesce(wanted.send_at, 0) <= ?2)
+              AS zones_due",
         params: vec![
             device.as_str().into(),
             at.into(),
@@ -143,6 +146,7 @@ pub fn report_state(device: &DeviceId, state: &State, client_id: Option<&str>, a
 ///
 /// A message that is delivered again means the same again, though by then it changes nothing: whoever was not told
 /// the first time is told then.
+#[expect(clippy::struct_excessive_bools, reason = "columns, each with its own meaning")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 pub struct Reported {
     /// The device said of which variant it is, and nobody had before: to be followed by [`learn_sku`]. The variant is in
@@ -156,6 +160,9 @@ pub struct Reported {
     /// variant is under way.
     #[serde(deserialize_with = "flag")]
     pub matters_to_updates: bool,
+    /// The device has not got the zone configuration that is wanted of it, and it is time to send that.
+    #[serde(deserialize_with = "flag")]
+    pub zones_due: bool,
 }
 
 /// Takes a device's word for its variant, where enrolment has not said it.

@@ -22,8 +22,8 @@ pub struct Message {
     pub received_at: UnixMillis,
     /// The payload, JSON without line breaks.
     pub payload: String,
-    /// The payload, read; `None` for diagnostics, which are archived but not counted.
-    pub telemetry: Option<Telemetry>,
+    /// The payload, read.
+    pub telemetry: Telemetry,
 }
 
 /// One queue message.
@@ -65,17 +65,11 @@ impl Message {
     pub fn check(envelope: Envelope) -> Result<Self, Faults> {
         let Envelope { id, device, channel, topic, payload, received_at, .. } = envelope;
         let mut faults = Faults::new();
-        let telemetry = match channel {
-            Channel::Telemetry => Some(Telemetry::read(&payload, &device)?),
-            Channel::Diagnostics => {
-                rs1_domain::wire::fields::object(&payload).map_err(Faults::of_content)?;
-                None
-            }
-            _ => {
-                faults.add("/topic", "must be a telemetry topic");
-                return Err(faults);
-            }
-        };
+        if channel != Channel::Telemetry {
+            faults.add("/topic", "must be a telemetry topic");
+            return Err(faults);
+        }
+        let telemetry = Telemetry::read(&payload, &device)?;
         let Ok(payload) = String::from_utf8(payload) else {
             faults.add("", "must be UTF-8");
             return Err(faults);
@@ -91,7 +85,7 @@ impl Message {
             id: self.id.as_str().into(),
             device_id: self.device.clone(),
             topic: self.topic.as_str().into(),
-            time: self.telemetry.as_ref().map(|telemetry| telemetry.timestamp),
+            time: Some(self.telemetry.timestamp),
             received_at: self.received_at,
             payload: &payload,
         };
@@ -134,9 +128,8 @@ impl Message {
     /// than a day behind the broker's, or more than five minutes ahead); then the broker's.
     pub fn event_time(&self) -> UnixMillis {
         use rs1_domain::time::{DAY, MINUTE};
-        let Some(telemetry) = &self.telemetry else { return self.received_at };
-        let ahead = telemetry.timestamp.since(self.received_at);
-        if (-DAY..=5 * MINUTE).contains(&ahead) { telemetry.timestamp } else { self.received_at }
+        let ahead = self.telemetry.timestamp.since(self.received_at);
+        if (-DAY..=5 * MINUTE).contains(&ahead) { self.telemetry.timestamp } else { self.received_at }
     }
 }
 

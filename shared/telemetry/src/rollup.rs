@@ -96,9 +96,8 @@ impl Rollup {
         let at = message.event_time();
         self.last_at = self.last_at.max(at);
         self.last_received_at = self.last_received_at.max(message.received_at);
-        let Some(telemetry) = &message.telemetry else { return Merge::Counted };
         self.messages = self.messages.saturating_add(1);
-        for (name, value) in &telemetry.metrics {
+        for (name, value) in &message.telemetry.metrics {
             self.metrics.entry(name.clone()).and_modify(|metric| metric.add(*value, at)).or_insert(Metric {
                 count: 1,
                 sum: *value,

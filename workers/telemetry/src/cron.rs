@@ -1,12 +1,13 @@
 //! The hourly sweep: hours that take no more messages are sealed, what is past its retention goes.
 
+use rs1_domain::diagnostics::KEPT_DAYS;
 use rs1_domain::event::Tick;
 use rs1_domain::port::{Database, PortError};
 use rs1_domain::time::{DAY, HOUR, MINUTE};
 use rs1_domain::{RecordId, UnixMillis};
 use rs1_store::sql::{first_row, run};
 use rs1_store::telemetry::Step;
-use rs1_store::{cron, security, telemetry, users};
+use rs1_store::{cron, diagnostics, security, telemetry, users};
 
 /// This worker's trigger.
 pub const HOURLY: &str = "0 * * * *";
@@ -53,19 +54,23 @@ async fn sweep(now: UnixMillis, db: &impl Database) -> Result<String, PortError>
         after = last.to_string();
     }
     let border = |kind| RecordId::generate(kind, now.plus(LOG_DAYS.saturating_mul(-DAY)), [0; 10]);
-    let [security, audit, failures, sessions] = run(
+    let questions = RecordId::generate("dia", now.plus(KEPT_DAYS.saturating_mul(-DAY)), [0; 10]);
+    let [security, audit, failures, questions, sessions] = run(
         db,
         [
             security::prune_security(&border("sec"), PRUNE),
             security::prune_audit(&border("aud"), PRUNE),
             security::prune_failures(now.plus(-HOUR), PRUNE),
+            diagnostics::prune(&questions, PRUNE),
             users::prune_sessions(now.plus(-DAY), PRUNE),
         ],
     )
     .await?;
+    let (security, audit, failures) = (security.changes, audit.changes, failures.changes);
+    let (questions, sessions) = (questions.changes, sessions.changes);
     Ok(format!(
-        "{sealed} hours sealed, {deleted} deleted; {} security, {} audit, {} failure, {} session rows deleted",
-        security.changes, audit.changes, failures.changes, sessions.changes
+        "{sealed} hours sealed, {deleted} deleted; {security} security, {audit} audit, {failures} failure, \
+         {questions} diagnostics, {sessions} session rows deleted"
     ))
 }
 

@@ -1,7 +1,8 @@
 //! The telemetry worker: everything that EMQX calls, and what follows from it.
 //!
 //! - [`routes`]: admission (`/webhook/mqtt-auth`, `/webhook/mqtt-acl`) and what devices say
-//!   (`/webhook/device-state`, `/webhook/telemetry`, `/webhook/device-offline`);
+//!   (`/webhook/device-state`, `/webhook/telemetry`, `/webhook/device-offline`, `/webhook/config-status`,
+//!   `/webhook/diagnostics`);
 //! - [`queue`]: the consumer that archives and counts telemetry, and keeps the security log;
 //! - [`cron`]: the hourly sweep.
 //!

@@ -6,7 +6,7 @@ use rs1_domain::{Answer, Method, Problem, Request, limits};
 use rs1_store::health;
 
 use crate::config::Config;
-use crate::handlers::{acl, auth, gone, state, telemetry};
+use crate::handlers::{acl, auth, config_status, diagnostics, gone, state, telemetry};
 use crate::world::{Ports, World};
 
 /// The request headers that this worker reads.
@@ -27,16 +27,22 @@ pub enum Route {
     DeviceOffline,
     /// A device measured.
     Telemetry,
+    /// A device made something of a zone configuration.
+    ConfigStatus,
+    /// A device answers an operator.
+    Diagnostics,
 }
 
 impl Route {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 8] = [
         Self::Health,
         Self::MqttAuth,
         Self::MqttAcl,
         Self::DeviceState,
         Self::DeviceOffline,
         Self::Telemetry,
+        Self::ConfigStatus,
+        Self::Diagnostics,
     ];
 
     /// The path, which is also the pattern in logs.
@@ -48,6 +54,8 @@ impl Route {
             Self::DeviceState => "/webhook/device-state",
             Self::DeviceOffline => "/webhook/device-offline",
             Self::Telemetry => "/webhook/telemetry",
+            Self::ConfigStatus => "/webhook/config-status",
+            Self::Diagnostics => "/webhook/diagnostics",
         }
     }
 
@@ -68,8 +76,8 @@ impl Route {
 pub fn body_limit(_: Method, path: &str) -> usize {
     match Route::of(path) {
         Some(Route::MqttAuth | Route::MqttAcl) => limits::ADMISSION_BODY,
-        Some(Route::DeviceState | Route::DeviceOffline | Route::Telemetry) => limits::WEBHOOK_BODY,
         Some(Route::Health) | None => 0,
+        Some(_) => limits::WEBHOOK_BODY,
     }
 }
 
@@ -110,9 +118,11 @@ async fn answer(
     match route {
         Route::MqttAuth => auth::authenticate(&world.db, &world.queue, config, request).await,
         Route::MqttAcl => acl::authorize(&world.queue, &world.random, request).await,
-        Route::DeviceState => state::report(&world.db, request).await,
+        Route::DeviceState => state::report(&world.db, &world.broker, request).await,
         Route::DeviceOffline => gone::report(&world.db, request).await,
-        Route::Telemetry => telemetry::accept(&world.queue, request).await,
+        Route::Telemetry => telemetry::accept(world, request).await,
+        Route::ConfigStatus => config_status::report(&world.db, request).await,
+        Route::Diagnostics => diagnostics::report(world, request).await,
         Route::Health => Err(Problem::internal("health was answered above")),
     }
 }

@@ -24,5 +24,5 @@ pub async fn report(db: &impl Database, request: &Request) -> Result<Answer, Pro
     }
     let statement =
         devices::report_gone(client.device(), &event.reason, Some(client.as_str()), event.disconnected_at);
-    commit(db, client.device(), statement).await
+    commit(db, client.device(), vec![statement]).await
 }

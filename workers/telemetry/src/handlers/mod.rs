@@ -2,6 +2,8 @@
 
 pub mod acl;
 pub mod auth;
+pub mod config_status;
+pub mod diagnostics;
 pub mod gone;
 pub mod state;
 pub mod telemetry;
