@@ -141,7 +141,8 @@ pub struct Ota {
     /// fail-signature, fail-install, rollback (the new image does not come up), silent (does nothing),
     /// stuck (nothing after its first reports), loop (downloads again and again), power-cut (forgets the
     /// trigger in the middle of the download). How it is reported: mute, twice, late, shuffle (each two
-    /// reports the wrong way round), stray (also about another rollout). And cuts (downloads are cut at
+    /// reports the wrong way round), stray (also about another rollout), replay (all of them again later, in
+    /// any order). And cuts (downloads are cut at
     /// random places), weak (too weak a signal at first), skew (the clock is off by up to ten minutes).
     #[arg(
         long = "ota-faults",

@@ -121,6 +121,7 @@ impl Report {
         table.row("booted the new image", &grouped(ota.booted), "");
         table.optional("booted the old one", ota.booted_back);
         table.row("update reports sent", &grouped(ota.reports), "");
+        table.optional("  copies and strays", ota.report_copies);
         table.each("last report", &self.statuses);
         table.each("devices that run", &self.versions);
     }

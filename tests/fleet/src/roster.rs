@@ -99,7 +99,7 @@ impl Entry {
             Update::Heard => self.triggers = self.triggers.saturating_add(1),
             Update::Begins(_) => self.updates = self.updates.saturating_add(1),
             Update::Came(bytes) => self.fetched = self.fetched.saturating_add(*bytes),
-            Update::Reported(status) => {
+            Update::Reported { status, .. } => {
                 self.status = Some(status.name());
                 self.reports.push((now.0, status.name()));
             }
@@ -120,6 +120,8 @@ mod tests {
     use crate::device::Identity;
     use crate::ota::{Boot, Status};
 
+    const SUCCESS: Update<'_> = Update::Reported { status: Status::Success, copy: false };
+
     #[test]
     fn a_seat_tells_the_roster_and_the_tally() {
         let (tally, mut roster) = (Arc::new(Tally::default()), Roster::default());
@@ -130,9 +132,7 @@ mod tests {
             })
             .collect();
         let boot = Boot { image: Some((version("1.3.0"), 1)), boots: 1, reason: "software" };
-        for update in
-            [Update::Heard, Update::Came(4_096), Update::Reported(Status::Success), Update::Booted(&boot)]
-        {
+        for update in [Update::Heard, Update::Came(4_096), SUCCESS, Update::Booted(&boot)] {
             seats[1].saw(&Happening::Update(&update));
         }
         let entries = roster.entries();

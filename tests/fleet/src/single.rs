@@ -182,7 +182,7 @@ impl Witness for Teller {
 fn tell(update: &Update<'_>) {
     match update {
         // Each is told by what the device says or hears; and a line for every four kilobytes is none to read.
-        Update::Heard | Update::Reported(_) | Update::Came(_) => {}
+        Update::Heard | Update::Reported { .. } | Update::Came(_) => {}
         Update::Begins(manifest) => say(&format!("update to {} begins: {}", manifest.version, manifest.url)),
         Update::Ignored(why) => say(&format!("trigger ignored: {why}")),
         Update::Refused(why) => say(&format!("trigger refused: {why}")),

@@ -52,6 +52,8 @@ pub enum Manner {
     Shuffled,
     /// It also repeats itself about a rollout that is not this one.
     Stray,
+    /// Minutes after an update's last report all of them again, in any order.
+    Replayed,
 }
 
 /// What one device does of all that.
@@ -102,6 +104,7 @@ const GROUPS: &[&[(&str, Change)]] = &[
         ("late", |fate| fate.manner = Manner::Late),
         ("shuffle", |fate| fate.manner = Manner::Shuffled),
         ("stray", |fate| fate.manner = Manner::Stray),
+        ("replay", |fate| fate.manner = Manner::Replayed),
     ],
     &[("cuts", |fate| fate.cuts = true)],
     &[("weak", |fate| fate.weak = true)],

@@ -148,6 +148,11 @@ pub enum Update<'a> {
     Failed(&'a str),
     /// The device restarts.
     Booted(&'a Boot),
-    /// A report was written to the broker.
-    Reported(Status),
+    /// A report is handed to the broker.
+    Reported {
+        /// What it says.
+        status: Status,
+        /// Whether a fault made it.
+        copy: bool,
+    },
 }

@@ -50,6 +50,8 @@ pub struct OtaTotals {
     pub booted_back: u64,
     /// Reports handed to the broker.
     pub reports: u64,
+    /// Of them, those that a fault made: copies, replays, and reports about another rollout.
+    pub report_copies: u64,
     /// Answers of the server that were not as the contract says, by what was wrong.
     pub breaches: BTreeMap<String, u64>,
     /// From the first request to the last byte.
@@ -89,7 +91,10 @@ impl OtaTally {
             Update::Failed(error) => one(t.failed.entry((*error).to_owned()).or_default()),
             Update::Booted(boot) if boot.image.is_some() => one(&mut t.booted),
             Update::Booted(_) => one(&mut t.booted_back),
-            Update::Reported(_) => one(&mut t.reports),
+            Update::Reported { copy, .. } => {
+                one(&mut t.reports);
+                add(&mut t.report_copies, u64::from(*copy));
+            }
             Update::Downloading(_) | Update::Waits(_) => {}
         }
     }

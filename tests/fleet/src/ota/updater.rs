@@ -47,6 +47,8 @@ pub struct Updater {
     outbox: VecDeque<Saying>,
     /// What is said after the next.
     held: Option<Saying>,
+    /// What was said of this update, if it is to be said again.
+    history: Vec<Saying>,
     boot: Option<Boot>,
 }
 
@@ -97,6 +99,7 @@ impl Updater {
             put_off: None,
             outbox: VecDeque::new(),
             held: None,
+            history: Vec::new(),
             boot: None,
         }
     }
@@ -157,13 +160,15 @@ impl Updater {
     pub fn say(&mut self) -> Option<Saying> {
         self.outbox.front().filter(|saying| saying.due <= Instant::now())?;
         let saying = self.outbox.pop_front()?;
-        self.saw(&Update::Reported(saying.status));
+        self.saw(&Update::Reported { status: saying.status, copy: saying.copy });
         Some(saying)
     }
 
     /// The restart that is due: everything that has to be said before it is said.
     pub fn boots(&mut self) -> Option<Boot> {
-        let waits = self.fate.manner != Manner::Late && !self.outbox.is_empty();
+        // What is said later is said later, whatever image runs then.
+        let now = Instant::now();
+        let waits = self.outbox.iter().any(|saying| saying.due <= now);
         if waits { None } else { self.boot.take() }
     }
 
@@ -254,6 +259,7 @@ impl Updater {
     /// Writes a report, with the time that it is now, and puts it where it is said in the device's manner.
     fn post(&mut self, report: &Report, hardware: &mut Hardware, now: UnixMillis) {
         let status = report.status;
+        let is_last = matches!(status, Status::Success | Status::Failed | Status::Deferred);
         let mut saying =
             Saying { due: Instant::now(), status, message: hardware.ota_status(report, now), copy: false };
         match self.fate.manner {
@@ -268,10 +274,9 @@ impl Updater {
                 self.outbox.push_back(saying);
             }
             Manner::Shuffled => {
-                // The last one of an update is not kept back: nothing would follow it.
-                let is_last = matches!(status, Status::Success | Status::Failed | Status::Deferred);
                 match self.held.take() {
                     Some(earlier) => self.outbox.extend([saying, earlier]),
+                    // Nothing would follow the last one of an update.
                     None if is_last => self.outbox.push_back(saying),
                     None => self.held = Some(saying),
                 }
@@ -281,6 +286,16 @@ impl Updater {
                 let message = hardware.ota_status(&stray, now);
                 let stray = Saying { message, copy: true, ..saying.clone() };
                 self.outbox.extend([stray, saying]);
+            }
+            Manner::Replayed => {
+                self.history.push(saying.clone());
+                self.outbox.push_back(saying);
+                if is_last {
+                    let due = after(Instant::now(), self.settings.pace(LATE));
+                    let mut again = std::mem::take(&mut self.history);
+                    self.random.shuffle(&mut again);
+                    self.outbox.extend(again.into_iter().map(|said| Saying { due, copy: true, ..said }));
+                }
             }
         }
     }

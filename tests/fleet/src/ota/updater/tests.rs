@@ -391,6 +391,24 @@ async fn stray_it_talks_about_another_rollout_as_well() {
 }
 
 #[tokio::test]
+async fn replay_everything_is_said_again_after_the_restart() {
+    let mut world = world("replay", &[]).await;
+    let boot = world.update().await.unwrap();
+    assert_eq!(world.statuses(), GOOD);
+    world.updater.boot(&boot, &mut world.hardware, NOW);
+    while world.said.len() < 2 * GOOD.len() {
+        let turn = timeout(Duration::from_secs(5), world.updater.turn()).await.unwrap();
+        assert!(matches!(turn, Turn::Say), "{turn:?}");
+        world.say();
+    }
+    let (first, again) = world.said.split_at(GOOD.len());
+    assert!(again.iter().all(|(said, copy)| *copy && first.iter().any(|(before, _)| before == said)));
+    let stamps: Vec<_> = again.iter().map(|(said, _)| said["timestamp"].as_str().unwrap()).collect();
+    assert!(!stamps.is_sorted(), "in another order: {stamps:?}");
+    assert_eq!(world.tally.totals().ota.report_copies, GOOD.len() as u64);
+}
+
+#[tokio::test]
 async fn cuts_cost_less_than_a_sector_each_and_the_image_is_whole() {
     for seed in 0..20 {
         let mut world = world("cuts", &[]).await;
