@@ -312,6 +312,52 @@ pub fn yank(sku: Sku, version: &FirmwareVersion, reason: &str, at: UnixMillis, b
     }
 }
 
+/// All that decides whether a device may download an artifact.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Permit {
+    /// SHA-256 of the whole file, lower-case hex.
+    pub sha256: String,
+    /// Bytes of the whole file.
+    pub size: u64,
+    /// Since when it is withdrawn.
+    #[serde(deserialize_with = "as_optional_millis::deserialize")]
+    pub yanked_at: Option<UnixMillis>,
+    /// Since when the key that signed it is not good any more.
+    #[serde(deserialize_with = "as_optional_millis::deserialize")]
+    pub key_revoked_at: Option<UnixMillis>,
+    /// The status of the rollout, if it is one of this artifact: `STAGED`.
+    pub status: Option<String>,
+    /// The state of the device in it: `downloading`.
+    pub state: Option<String>,
+    /// Its attempt in it.
+    pub attempt: Option<u32>,
+    /// How many downloads it began in this rollout.
+    pub begun: u32,
+    /// When it was first refused another.
+    #[serde(deserialize_with = "as_optional_millis::deserialize")]
+    pub refused_at: Option<UnixMillis>,
+}
+
+/// The [`Permit`] of a device to download an artifact in a rollout; no row if there is no such artifact.
+pub fn permit(sku: Sku, version: &FirmwareVersion, rollout: &str, device: &DeviceId) -> Statement {
+    Statement {
+        name: "firmware_permit",
+        sql: "/* firmware_permit */
+            SELECT artifact.sha256, size, yanked_at, revoked_at AS key_revoked_at, rollouts.status, state, attempt,
+              coalesce(attempts, 0) AS begun, refused_at
+            FROM firmware_artifacts AS artifact JOIN firmware_keys USING (key_id)
+            LEFT JOIN rollouts ON rollouts.rollout_id = ?3
+              AND rollouts.sku = artifact.sku AND rollouts.version = artifact.version
+            LEFT JOIN rollout_devices AS member
+              ON member.rollout_id = rollouts.rollout_id AND member.device_id = ?4
+            LEFT JOIN firmware_downloads AS download ON download.device_id = ?4
+              AND download.sku = artifact.sku AND download.version = artifact.version
+              AND download.rollout_id = ?3
+            WHERE artifact.sku = ?1 AND artifact.version = ?2",
+        params: vec![sku.as_str().into(), version.as_str().into(), rollout.into(), device.as_str().into()],
+    }
+}
+
 /// Counts the beginning of a download, unless the device has begun as many as `limit` in this rollout. One row
 /// changes if it was counted, none if there were too many.
 pub fn begin_download(

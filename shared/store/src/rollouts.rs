@@ -217,33 +217,6 @@ pub struct RolloutId {
     pub rollout_id: String,
 }
 
-/// How a device stands to a rollout, for who wants to download.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub struct Membership {
-    /// The rollout's variant.
-    pub sku: Sku,
-    /// The version that it brings.
-    pub version: String,
-    /// The rollout's status on the wire: `STAGED`.
-    pub status: String,
-    /// The device's state in it: `downloading`.
-    pub state: String,
-    /// The attempt that is under way, or was the last.
-    pub attempt: i64,
-}
-
-/// The [`Membership`] of a device; no row if it never was triggered in that rollout.
-pub fn membership(rollout: &str, device: &DeviceId) -> Statement {
-    Statement {
-        name: "rollout_membership",
-        sql: "/* rollout_membership */
-            SELECT rollouts.sku, rollouts.version, rollouts.status, rollout_devices.state, rollout_devices.attempt
-            FROM rollout_devices JOIN rollouts USING (rollout_id)
-            WHERE rollout_devices.rollout_id = ?1 AND rollout_devices.device_id = ?2",
-        params: vec![rollout.into(), device.as_str().into()],
-    }
-}
-
 /// Pauses the rollouts of an artifact that are under way, since it was yanked. For the batch that yanks it; `decision`
 /// is any fresh id.
 pub fn pause_for_artifact(

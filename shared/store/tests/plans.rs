@@ -182,7 +182,6 @@ fn rollout_statements(device: &DeviceId) -> Vec<Statement> {
     };
     let key = [rollouts::TriggerKey { rollout_id: id.as_str(), device_id: device, attempt: 1 }];
     let mut statements = vec![
-        rollouts::membership("rol-1", device),
         rollouts::by_id("rol-1"),
         rollouts::list(&page),
         rollouts::due(NOW),
@@ -310,6 +309,7 @@ fn firmware_statements() -> Vec<Statement> {
         firmware::artifacts(&page),
         firmware::artifacts_of(Sku::Pro, &page),
         firmware::yank(Sku::Pro, &version, "bad", NOW, "ada"),
+        firmware::permit(Sku::Pro, &version, "rol-1", &device),
         firmware::begin_download(&device, Sku::Pro, &version, "rol-1", 10, NOW),
         firmware::note_refusal(&device, Sku::Pro, &version, NOW),
     ]

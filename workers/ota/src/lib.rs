@@ -23,6 +23,7 @@ mod worker {
     use rs1_platform::d1::D1;
     use rs1_platform::files::Files;
     use rs1_platform::http_client::{HttpClient, WebCrypto};
+    use rs1_platform::queue::Producer;
     use rs1_platform::random::Crypto;
     use rs1_platform::{Env, PerIsolate, RawRequest, RawResponse, Service, cron};
 
@@ -47,26 +48,26 @@ mod worker {
 
     impl<'a> Ports for Runtime<'a> {
         type Db = D1<'a>;
-        type Files = Files<'a>;
         type Documents = HttpClient;
         type Signatures = WebCrypto;
+        type Queue = Producer<'a>;
         type Random = Crypto;
     }
 
     async fn fetch(request: RawRequest, env: Env) -> RawResponse {
         let config = CONFIG.get(&env, |vars| Config::read(&|name| vars.get(name).map(str::to_owned)));
         let keys = KEYS.with(|keys| *keys);
-        let object = request.object();
+        let files = Files::new(&env, "FIRMWARE", request.object());
         rs1_platform::serve(request, &env, &SERVICE, async |request| {
             let world = World::<Runtime<'_>> {
                 db: D1::new(&env, "DB"),
-                files: Files::new(&env, "FIRMWARE", object),
                 documents: HttpClient,
                 signatures: WebCrypto,
+                reports: Producer::new(&env, "OTA_STATUS_QUEUE"),
                 random: Crypto,
                 keys,
             };
-            routes::handle(request, config.as_ref(), &world).await
+            routes::handle(request, config.as_ref(), &world, &files).await
         })
         .await
     }

@@ -1,14 +1,16 @@
 //! Which handler answers which request on ota.optic.works.
 //!
-//! Everything below `/admin` needs an operator, and is audited before it is carried out.
+//! Everything below `/admin` needs an operator, and is audited before it is carried out. What devices download needs a link
+//! that we signed.
 
 use rs1_api::{audit, operator};
 use rs1_domain::config::BadConfig;
-use rs1_domain::{Answer, Method, Problem, Request, limits};
+use rs1_domain::port::FileStore;
+use rs1_domain::{Answer, Method, Problem, Request, limits, range};
 use rs1_store::health;
 
 use crate::config::Config;
-use crate::handlers::{firmware, keys, upload};
+use crate::handlers::{download, firmware, keys, upload};
 use crate::world::{Ports, World};
 
 /// The request headers that this worker reads.
@@ -20,6 +22,10 @@ pub const HEADERS: &[&str] = &[
     upload::HEADERS[1],
     upload::HEADERS[2],
     upload::HEADERS[3],
+    range::HEADERS[0],
+    range::HEADERS[1],
+    range::HEADERS[2],
+    range::HEADERS[3],
 ];
 
 /// The routes, with what their paths name.
@@ -27,6 +33,8 @@ pub const HEADERS: &[&str] = &[
 pub enum Route<'a> {
     /// How this worker is.
     Health,
+    /// What devices download: variant, and version with `.bin` behind it.
+    Download(&'a str, &'a str),
     /// The keys that sign firmware.
     Keys,
     /// One of them.
@@ -45,6 +53,7 @@ impl<'a> Route<'a> {
         let segments: Vec<_> = path.strip_prefix('/')?.split('/').collect();
         Some(match *segments.as_slice() {
             ["health"] => Self::Health,
+            ["firmware", sku, file] => Self::Download(sku, file.strip_suffix(".bin")?),
             ["admin", "firmware-keys"] => Self::Keys,
             ["admin", "firmware-keys", key] if !key.is_empty() => Self::Key(key),
             ["admin", "firmware"] => Self::Artifacts,
@@ -58,6 +67,7 @@ impl<'a> Route<'a> {
     pub fn pattern(&self) -> &'static str {
         match self {
             Self::Health => "/health",
+            Self::Download(..) => "/firmware/{sku}/{version}.bin",
             Self::Keys => "/admin/firmware-keys",
             Self::Key(_) => "/admin/firmware-keys/{id}",
             Self::Artifacts => "/admin/firmware",
@@ -72,7 +82,7 @@ impl<'a> Route<'a> {
             Self::Key(_) => &[Method::Delete],
             Self::Artifact(..) => &[Method::Get, Method::Head, Method::Put],
             Self::Yank(..) => &[Method::Post],
-            Self::Health | Self::Artifacts => &[Method::Get, Method::Head],
+            Self::Health | Self::Download(..) | Self::Artifacts => &[Method::Get, Method::Head],
         }
     }
 
@@ -99,6 +109,7 @@ pub async fn handle(
     request: Request,
     config: Result<&Config, &BadConfig>,
     world: &World<'_, impl Ports>,
+    files: &impl FileStore,
 ) -> (&'static str, Answer) {
     let Some(route) = Route::of(&request.path) else {
         return (
@@ -106,7 +117,7 @@ pub async fn handle(
             Answer::problem(Problem::not_found("there is no such resource"), &request.request_id),
         );
     };
-    let answer = answer(&route, &request, config, world).await;
+    let answer = answer(&route, &request, config, world, files).await;
     (route.pattern(), answer.unwrap_or_else(|problem| Answer::problem(problem, &request.request_id)))
 }
 
@@ -115,6 +126,7 @@ async fn answer(
     request: &Request,
     config: Result<&Config, &BadConfig>,
     world: &World<'_, impl Ports>,
+    files: &impl FileStore,
 ) -> Result<Answer, Problem> {
     if !route.methods().contains(&request.method) {
         return Err(Problem::method_not_allowed(route.methods()));
@@ -125,18 +137,21 @@ async fn answer(
     }
     let config =
         config.map_err(|faults| Problem::unavailable(format!("configuration: {}", faults.0.join("; "))))?;
+    if let Route::Download(sku, version) = *route {
+        return download::get(db, &world.reports, files, config, (sku, version), request).await;
+    }
     let operator =
         operator::identify(request, &config.operators, world.keys, &world.documents, &world.signatures)
             .await?;
     audit::admin_access(db, random, &operator, route.pattern(), route.target().as_deref(), request).await?;
     match (route, request.method) {
-        (Route::Health, _) => Err(Problem::internal("health was answered above")),
+        (Route::Health | Route::Download(..), _) => Err(Problem::internal("it was answered above")),
         (Route::Keys, Method::Post) => keys::register(db, random, &operator, request).await,
         (Route::Keys, _) => keys::list(db, request).await,
         (Route::Key(key), _) => keys::revoke(db, random, &operator, key, request).await,
         (Route::Artifacts, _) => firmware::list(db, request).await,
         (Route::Artifact(sku, version), Method::Put) => {
-            upload::put(db, &world.files, random, &operator, (sku, version), request).await
+            upload::put(db, files, random, &operator, (sku, version), request).await
         }
         (Route::Artifact(sku, version), _) => firmware::one(db, (sku, version), request).await,
         (Route::Yank(sku, version), _) => {
@@ -153,11 +168,14 @@ mod tests {
     fn paths_lead_to_their_routes() {
         for (path, route) in [
             ("/health", Some(Route::Health)),
+            ("/firmware/rs1_pro/1.2.0.bin", Some(Route::Download("rs1_pro", "1.2.0"))),
             ("/admin/firmware-keys", Some(Route::Keys)),
             ("/admin/firmware-keys/fwk-1", Some(Route::Key("fwk-1"))),
             ("/admin/firmware", Some(Route::Artifacts)),
             ("/admin/firmware/rs1_pro/1.2.0", Some(Route::Artifact("rs1_pro", "1.2.0"))),
             ("/admin/firmware/rs1_pro/1.2.0/yank", Some(Route::Yank("rs1_pro", "1.2.0"))),
+            ("/firmware/rs1_pro/1.2.0", None),
+            ("/firmware/rs1_pro/1.2.0.bin/", None),
             ("/admin/firmware-keys/", None),
             ("/admin/firmware/rs1_pro", None),
             ("/admin/firmware/rs1_pro/", None),

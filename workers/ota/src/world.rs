@@ -4,18 +4,18 @@
 use std::cell::RefCell;
 
 use rs1_auth::jwt::KeyCache;
-use rs1_domain::port::{Database, DocumentSource, FileStore, Random, SignatureVerifier};
+use rs1_domain::port::{Database, DocumentSource, Queue, Random, SignatureVerifier};
 
 /// The kinds of ports: the runtime's in the worker, doubles in native tests.
 pub trait Ports {
     /// D1.
     type Db: Database;
-    /// The R2 bucket of firmware.
-    type Files: FileStore;
     /// Fetches the operators' keys.
     type Documents: DocumentSource;
     /// Verifies operators' tokens.
     type Signatures: SignatureVerifier;
+    /// The producer's end of a queue.
+    type Queue: Queue;
     /// Randomness.
     type Random: Random;
 }
@@ -24,12 +24,12 @@ pub trait Ports {
 pub struct World<'a, P: Ports> {
     /// D1.
     pub db: P::Db,
-    /// The R2 bucket of firmware.
-    pub files: P::Files,
     /// Fetches the operators' keys.
     pub documents: P::Documents,
     /// Verifies operators' tokens.
     pub signatures: P::Signatures,
+    /// What was learnt of devices' updates.
+    pub reports: P::Queue,
     /// Randomness.
     pub random: P::Random,
     /// The operators' keys as fetched last; lives as long as the isolate.

@@ -1,6 +1,7 @@
 //! One module a resource. Each handler is the same shape: parse (pure), load, decide (pure), commit,
 //! respond.
 
+pub mod download;
 pub mod firmware;
 pub mod keys;
 pub mod upload;

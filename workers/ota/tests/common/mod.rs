@@ -10,14 +10,11 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use pollster::block_on;
 use rs1_auth::jwt::KeyCache;
-use rs1_domain::firmware::Received;
-use rs1_domain::http::Stream;
 use rs1_domain::port::{
-    Database, DocumentSource, FileStore, Outcome, PortError, Random, SignatureVerifier, Statement,
+    Database, DocumentSource, Outcome, PortError, Queue, Random, Sending, SignatureVerifier, Statement,
 };
-use rs1_domain::range::Part;
 use rs1_domain::{Answer, Method, Request, RequestId, UnixMillis};
-use rs1_store::doubles::{Counting, MemoryFiles};
+use rs1_store::doubles::{Counting, MemoryFiles, MemoryQueue};
 use rs1_store::native::NativeDatabase;
 use rs1_worker_ota::config::Config;
 use rs1_worker_ota::routes;
@@ -31,6 +28,7 @@ pub struct Cloud {
     pub config: Config,
     pub db: NativeDatabase,
     pub files: MemoryFiles,
+    pub reports: MemoryQueue,
     pub random: Counting,
     pub keys: RefCell<KeyCache>,
     pub now: Cell<UnixMillis>,
@@ -58,6 +56,7 @@ impl Cloud {
             config: Config::read(&setting).unwrap_or_else(|faults| panic!("{faults:?}")),
             db: NativeDatabase::new(),
             files: MemoryFiles::default(),
+            reports: MemoryQueue::default(),
             random: Counting::default(),
             keys: RefCell::new(KeyCache::new()),
             now: Cell::new(NOW),
@@ -81,13 +80,13 @@ impl Cloud {
     pub fn send(&self, request: Request) -> Answer {
         let world = World::<Doubles<'_>> {
             db: Lent(&self.db),
-            files: Lent(&self.files),
             documents: Certificates,
             signatures: AnySignature,
+            reports: Lent(&self.reports),
             random: Lent(&self.random),
             keys: &self.keys,
         };
-        block_on(routes::handle(request, Ok(&self.config), &world)).1
+        block_on(routes::handle(request, Ok(&self.config), &world, &self.files)).1
     }
 
     /// An operator's upload of an image.
@@ -160,9 +159,9 @@ pub struct Doubles<'a>(std::marker::PhantomData<&'a ()>);
 
 impl<'a> Ports for Doubles<'a> {
     type Db = Lent<'a, NativeDatabase>;
-    type Files = Lent<'a, MemoryFiles>;
     type Documents = Certificates;
     type Signatures = AnySignature;
+    type Queue = Lent<'a, MemoryQueue>;
     type Random = Lent<'a, Counting>;
 }
 
@@ -175,21 +174,13 @@ impl Database for Lent<'_, NativeDatabase> {
     }
 }
 
-impl FileStore for Lent<'_, MemoryFiles> {
-    async fn receive(&self, key: &str, size: u64, given: &[u8]) -> Result<Option<Received>, PortError> {
-        self.0.receive(key, size, given).await
+impl Queue for Lent<'_, MemoryQueue> {
+    async fn send(&self, message: &str) -> Result<(), PortError> {
+        self.0.send(message).await
     }
 
-    async fn publish(&self, from: &str, to: &str, sha256: &[u8; 32]) -> Result<(), PortError> {
-        self.0.publish(from, to, sha256).await
-    }
-
-    async fn open(&self, key: &str, etag: &str, size: u64, part: Part) -> Result<Option<Stream>, PortError> {
-        self.0.open(key, etag, size, part).await
-    }
-
-    async fn delete(&self, key: &str) -> Result<(), PortError> {
-        self.0.delete(key).await
+    async fn send_all(&self, messages: &[Sending]) -> Result<(), PortError> {
+        self.0.send_all(messages).await
     }
 }
 
