@@ -1,8 +1,8 @@
-//! What a device does when the cloud asks something of it. Updates take longer than an answer: see
-//! [`ota`](crate::ota).
+//! What a device does when the cloud asks something of it. Zones are in [`zones`](super::zones); updates take
+//! longer than an answer: see [`ota`](crate::ota).
 
+use rs1_domain::UnixMillis;
 use rs1_domain::topic::{Channel, DeviceTopic};
-use rs1_domain::{Sku, UnixMillis};
 use serde_json::{Map, Value, json};
 
 use super::hardware::bytes;
@@ -12,10 +12,9 @@ impl Hardware {
     /// The answers to a message of the cloud, if it is one that gets an answer.
     pub fn answer(&mut self, topic: &str, payload: &[u8], now: UnixMillis) -> Option<Message> {
         let channel = DeviceTopic::parse(topic)?.channel;
-        let request: Value = serde_json::from_slice(payload).ok()?;
         match channel {
-            Channel::ConfigUpdate => Some(self.configure(&request, now)),
-            Channel::DiagnosticsRequest => Some(self.diagnose(&request, now)),
+            Channel::ConfigUpdate => self.configure(payload, now),
+            Channel::DiagnosticsRequest => Some(self.diagnose(&serde_json::from_slice(payload).ok()?, now)),
             Channel::FactoryReset => {
                 (self.config_version, self.zone_count) = (0, 0);
                 self.note_change();
@@ -23,29 +22,6 @@ impl Hardware {
             }
             _ => None,
         }
-    }
-
-    fn configure(&mut self, request: &Value, now: UnixMillis) -> Message {
-        let version = request.get("version").and_then(Value::as_i64).filter(|version| *version >= 1);
-        let zones = request.get("zones").and_then(Value::as_array).map(Vec::len);
-        let error = match (self.sku(), version, zones) {
-            (Sku::Lite, _, _) => Some("rs1_lite takes no zones"),
-            (Sku::Pro, Some(version), Some(zones)) => {
-                (self.config_version, self.zone_count) = (version, zones);
-                self.note_change();
-                self.log(now, 'I', "CONFIG", &format!("config_change:{version}"));
-                None
-            }
-            (Sku::Pro, _, _) => Some("version or zones are missing"),
-        };
-        let status = json!({
-            "version": version.unwrap_or(1),
-            "status": if error.is_none() { "applied" } else { "rejected" },
-            "zone_count": self.zone_count,
-            "error": error,
-            "timestamp": self.stamp(now),
-        });
-        answer("config/status", true, &status)
     }
 
     fn diagnose(&mut self, request: &Value, now: UnixMillis) -> Message {
@@ -73,14 +49,13 @@ impl Hardware {
     }
 }
 
-fn answer(topic: &'static str, retained: bool, json: &Value) -> Message {
+pub(super) fn answer(topic: &'static str, retained: bool, json: &Value) -> Message {
     Message { kind: Kind::Answer, topic, acknowledged: true, retained, payload: bytes(json) }
 }
 
 #[cfg(test)]
 mod tests {
-    use rs1_domain::wire::State;
-    use rs1_domain::{DeviceId, FirmwareVersion};
+    use rs1_domain::{DeviceId, FirmwareVersion, Sku};
 
     use super::*;
 
@@ -97,26 +72,6 @@ mod tests {
         let message =
             hardware.answer(&format!("opticworks/{ID}/{rest}"), payload.as_bytes(), UnixMillis(5))?;
         Some((message.topic, serde_json::from_slice(&message.payload).unwrap()))
-    }
-
-    #[test]
-    fn a_zone_configuration_is_applied_by_a_pro_and_refused_by_a_lite() {
-        let update = json!({"version": 3, "updated_at": "2026-01-20T10:00:00Z", "zones": [{}, {}]});
-        let mut pro = hardware(Sku::Pro);
-        let (topic, status) = ask(&mut pro, "config/update", &update).unwrap();
-        assert_eq!(
-            (topic, &status["status"], &status["version"]),
-            ("config/status", &json!("applied"), &json!(3))
-        );
-        assert!(pro.has_news());
-        let state = State::read(&pro.state(UnixMillis(9), true).payload).unwrap();
-        assert_eq!((state.config_version, state.zone_count), (Some(3), Some(2)));
-        assert!(!pro.has_news());
-
-        let mut lite = hardware(Sku::Lite);
-        let (_, status) = ask(&mut lite, "config/update", &update).unwrap();
-        assert_eq!(status["status"], "rejected");
-        assert!(!lite.has_news());
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! What a simulated RS-1 is: who it is ([`identity`]), what it measures and says ([`hardware`]), and
-//! how it answers the cloud ([`answers`]). Nothing here does I/O or reads a clock.
+//! how it answers the cloud ([`answers`], [`zones`]). Nothing here does I/O or reads a clock.
 
 pub mod answers;
 pub mod hardware;
 pub mod identity;
+pub mod zones;
 
 pub use hardware::Hardware;
 pub use identity::Identity;
