@@ -565,8 +565,10 @@ impl Attempt {
             Decision::TooManyDownloads => Some((at, DeviceState::Failed)),
             Decision::Cancelled => Some((at, DeviceState::Cancelled)),
         });
-        // Whoever was never asked did not do it for us.
-        let running_at = self.running_at.filter(|_| !self.is_taken_back());
+        // Whoever was not asked, and runs the image later all the same, does not do it for us.
+        let taken_back_at = self.taken_back_at();
+        let running_at =
+            self.running_at.filter(|at| taken_back_at.is_none_or(|taken_back| *at <= taken_back));
         [
             running_at.map(|at| (at, DeviceState::Confirmed)),
             self.failure(),
@@ -620,15 +622,19 @@ impl Attempt {
             Some(Phase::Verifying) => DeviceState::Verifying,
             Some(Phase::Downloading) => DeviceState::Downloading,
             Some(Phase::Deferred) => DeviceState::Deferred,
-            None if self.is_taken_back() => DeviceState::Eligible,
+            None if self.taken_back_at().is_some() => DeviceState::Eligible,
             Some(Phase::Pending) | None => DeviceState::Triggered,
         }
     }
 
-    /// Whether its trigger found nobody, or was withdrawn, and it was never asked otherwise.
-    fn is_taken_back(&self) -> bool {
-        let withdrawn = matches!(self.decision(), Some(Decision::Withdrawn | Decision::Cancelled));
-        (self.unreachable_at.is_some() || withdrawn) && !self.was_sent()
+    /// When its trigger found nobody, or was withdrawn, if the device was not asked in some other way.
+    fn taken_back_at(&self) -> Option<UnixMillis> {
+        if self.was_sent() {
+            return None;
+        }
+        let is_withdrawal =
+            |decided: &Decided| matches!(decided.what, Decision::Withdrawn | Decision::Cancelled);
+        self.unreachable_at.max(self.decided.filter(is_withdrawal).map(|decided| decided.at))
     }
 }
 

@@ -50,6 +50,28 @@ pub enum HoldBack {
 }
 
 impl HoldBack {
+    /// Every reason, in the order in which they are asked for.
+    pub const ALL: [Self; 18] = [
+        Self::Sku,
+        Self::Selector,
+        Self::VersionUnknown,
+        Self::UpToDate,
+        Self::Version,
+        Self::AntiRollback,
+        Self::Cohort,
+        Self::AnotherRollout,
+        Self::Cooldown,
+        Self::Offline,
+        Self::Rssi,
+        Self::Offers,
+        Self::ArtifactYanked,
+        Self::NotStarted,
+        Self::Paused,
+        Self::Ended,
+        Self::Batch,
+        Self::Rate,
+    ];
+
     /// The name in the API.
     pub fn as_str(self) -> &'static str {
         match self {
