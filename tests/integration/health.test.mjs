@@ -38,6 +38,8 @@ describe('workers that are configured well', () => {
       assert.equal(answer.headers['content-type'], 'application/json');
       const { version, ...rest } = answer.json;
       assert.match(version, /^\d+\.\d+\.\d+/);
+      // Which upload answers: a release asks for it.
+      assert.match(answer.headers['x-version'], /^[0-9a-f]{8}-[0-9a-f]{4}-/);
       assert.equal(rest.status, 'ok');
       assert.deepEqual(rest.checks.database, { status: 'ok' });
       for (const [name, check] of Object.entries(rest.checks)) assert.deepEqual(check, { status: 'ok' }, name);

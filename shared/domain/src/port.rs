@@ -99,6 +99,85 @@ pub trait Database {
     async fn batch(&self, statements: Vec<Statement>) -> Result<Vec<Outcome>, PortError>;
 }
 
+/// A database that can be read whole. Its tables are learnt from it, so the queries are made at run time: for backups
+/// alone, everything else goes through [`Database`] and its named statements.
+pub trait Reader {
+    /// Runs one query.
+    ///
+    /// # Errors
+    /// When the query is not valid or the database cannot be reached.
+    async fn read(&self, sql: &str, params: &[Param]) -> Result<Outcome, PortError>;
+
+    /// The point in time to which the database could be taken back to now (D1's Time Travel).
+    ///
+    /// # Errors
+    /// When the database cannot be reached.
+    async fn bookmark(&self) -> Result<String, PortError>;
+}
+
+/// A bucket for large objects that are written in parts, and for small ones that are replaced and deleted.
+pub trait Vault {
+    /// Begins an object that comes in parts, and answers the name of the upload. Nothing is to be seen of
+    /// it before it is completed.
+    ///
+    /// # Errors
+    /// When the bucket cannot be reached.
+    async fn begin(&self, key: &str) -> Result<String, PortError>;
+
+    /// Stores a part, numbered from 1; all but the last have one size. The same number again replaces it. Answers what
+    /// [`complete`](Self::complete) wants to know of it.
+    ///
+    /// # Errors
+    /// When the bucket cannot be reached or the upload is no more.
+    async fn put_part(&self, key: &str, upload: &str, number: u32, bytes: &[u8])
+    -> Result<String, PortError>;
+
+    /// Makes the parts an object, in the order of their numbers from 1.
+    ///
+    /// # Errors
+    /// When the bucket cannot be reached or the upload is no more, as after it was completed.
+    async fn complete(&self, key: &str, upload: &str, parts: &[String]) -> Result<(), PortError>;
+
+    /// Forgets an upload.
+    ///
+    /// # Errors
+    /// When the bucket cannot be reached.
+    async fn abort(&self, key: &str, upload: &str) -> Result<(), PortError>;
+
+    /// The size of an object; `None` when there is none.
+    ///
+    /// # Errors
+    /// When the bucket cannot be reached.
+    async fn size(&self, key: &str) -> Result<Option<u64>, PortError>;
+
+    /// Stores a small object, in place of one that may be there.
+    ///
+    /// # Errors
+    /// When the bucket cannot be reached.
+    async fn put(&self, key: &str, text: &str, content_type: &'static str) -> Result<(), PortError>;
+
+    /// Reads a small object; `None` when there is none.
+    ///
+    /// # Errors
+    /// When the bucket cannot be reached.
+    async fn text(&self, key: &str) -> Result<Option<String>, PortError>;
+
+    /// Deletes objects, those that are there; at most 1,000 at once.
+    ///
+    /// # Errors
+    /// When the bucket cannot be reached.
+    async fn delete(&self, keys: &[String]) -> Result<(), PortError>;
+}
+
+/// Compression, which the runtime does better than wasm.
+pub trait Gzip {
+    /// The text as one gzip member.
+    ///
+    /// # Errors
+    /// When the runtime gives up.
+    async fn gzip(&self, text: &str) -> Result<Vec<u8>, PortError>;
+}
+
 /// What to do with an object's bytes before they are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Encoding {

@@ -5,7 +5,7 @@
 //! commit. Whoever writes makes it safe to repeat, and repeats it.
 
 use js_sys::Promise;
-use rs1_domain::port::{Database, Outcome, Param, PortError, Statement};
+use rs1_domain::port::{Database, Outcome, Param, PortError, Reader, Statement};
 use serde::ser::{Serialize, SerializeSeq, Serializer};
 use wasm_bindgen::prelude::*;
 
@@ -15,6 +15,8 @@ use crate::{Env, task};
 extern "C" {
     /// A promise of the outcomes: for each statement a line with its `changes` and one with its rows.
     fn batch(env: &Env, binding: &str, statements: &str) -> Promise;
+    /// A promise of the bookmark of now.
+    fn bookmark(env: &Env, binding: &str) -> Promise;
 }
 
 /// A D1 database.
@@ -40,7 +42,8 @@ impl Database for D1<'_> {
             let names = statements.iter().map(|statement| statement.name).collect::<Vec<_>>().join(", ");
             PortError { operation: format!("d1 {names}"), cause }
         };
-        let packed = pack(&statements).map_err(|error| failed(error.to_string()))?;
+        let parts = statements.iter().map(|statement| (statement.sql, statement.params.as_slice()));
+        let packed = pack(parts).map_err(|error| failed(error.to_string()))?;
         let promise = batch(self.env, self.binding, &packed);
         // Nothing is lost if a read is given up with the client that wanted it.
         let outcomes = if statements.iter().all(|statement| only_reads(statement.sql)) {
@@ -51,6 +54,23 @@ impl Database for D1<'_> {
         let outcomes = outcomes.map_err(failed)?;
         unpack(&outcomes.as_string().unwrap_or_default(), statements.len())
             .ok_or_else(|| failed("the outcomes cannot be read".into()))
+    }
+}
+
+impl Reader for D1<'_> {
+    async fn read(&self, sql: &str, params: &[Param]) -> Result<Outcome, PortError> {
+        let failed = |cause: String| PortError { operation: "d1 read".into(), cause };
+        let packed = pack(std::iter::once((sql, params))).map_err(|error| failed(error.to_string()))?;
+        let outcome = task::read(&batch(self.env, self.binding, &packed)).await.map_err(failed)?;
+        unpack(&outcome.as_string().unwrap_or_default(), 1)
+            .and_then(|outcomes| outcomes.into_iter().next())
+            .ok_or_else(|| failed("the outcome cannot be read".into()))
+    }
+
+    async fn bookmark(&self) -> Result<String, PortError> {
+        let failed = |cause: String| PortError { operation: "d1 bookmark".into(), cause };
+        let bookmark = task::read(&bookmark(self.env, self.binding)).await.map_err(failed)?;
+        bookmark.as_string().ok_or_else(|| failed("there is none".into()))
     }
 }
 
@@ -65,13 +85,13 @@ fn only_reads(sql: &str) -> bool {
 const LARGEST: u64 = 1 << 53;
 
 /// The statements as JSON: `[[sql, value, …], …]`.
-fn pack(statements: &[Statement]) -> Result<String, serde_json::Error> {
-    struct Packed<'a>(&'a Statement);
+fn pack<'a>(statements: impl Iterator<Item = (&'a str, &'a [Param])>) -> Result<String, serde_json::Error> {
+    struct Packed<'a>(&'a str, &'a [Param]);
     impl Serialize for Packed<'_> {
         fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
             let mut values = serializer.serialize_seq(None)?;
-            values.serialize_element(self.0.sql)?;
-            for (index, param) in self.0.params.iter().enumerate() {
+            values.serialize_element(self.0)?;
+            for (index, param) in self.1.iter().enumerate() {
                 match param {
                     Param::Null => values.serialize_element(&())?,
                     Param::Int(value) if value.unsigned_abs() <= LARGEST => {
@@ -91,7 +111,7 @@ fn pack(statements: &[Statement]) -> Result<String, serde_json::Error> {
     fn out_of_range<E: serde::ser::Error>(index: usize, why: &str) -> E {
         E::custom(format!("?{}: {why}", index.saturating_add(1)))
     }
-    serde_json::to_string(&statements.iter().map(Packed).collect::<Vec<_>>())
+    serde_json::to_string(&statements.map(|(sql, params)| Packed(sql, params)).collect::<Vec<_>>())
 }
 
 /// Reads the packed outcomes; JSON text has no line breaks in it.
@@ -108,10 +128,6 @@ fn unpack(text: &str, count: usize) -> Option<Vec<Outcome>> {
 mod tests {
     use super::*;
 
-    fn statement(params: Vec<Param>) -> Statement {
-        Statement { name: "test", sql: "SELECT ?1", params }
-    }
-
     #[test]
     fn values_cross_as_json() {
         let params = vec![
@@ -121,7 +137,7 @@ mod tests {
             Param::Text("a\"\n\0é".into()),
         ];
         assert_eq!(
-            pack(&[statement(params), statement(vec![])]).unwrap(),
+            pack([("SELECT ?1", &params[..]), ("SELECT ?1", &[])].into_iter()).unwrap(),
             r#"[["SELECT ?1",null,-9007199254740992,0.1,"a\"\n\u0000é"],["SELECT ?1"]]"#
         );
     }
@@ -134,7 +150,7 @@ mod tests {
             (Param::Real(f64::NAN), "?2: NaN is not finite"),
             (Param::Real(f64::INFINITY), "?2: inf is not finite"),
         ] {
-            let error = pack(&[statement(vec![Param::Null, param])]).unwrap_err();
+            let error = pack(std::iter::once(("SELECT ?1", &[Param::Null, param][..]))).unwrap_err();
             assert_eq!(error.to_string(), says);
         }
     }

@@ -1,4 +1,4 @@
-//! R2: objects are written once and read whole.
+//! R2: objects are written once and read whole; backups are written in parts.
 //!
 //! An object that was compressed on the way in is what its key says it is, a gzip file: its `Content-Type` is
 //! `application/gzip` and it has no `Content-Encoding`, so whoever downloads `x.ndjson.gz` by other means gets a
@@ -6,7 +6,7 @@
 //! [`get`](Bucket::get) to decompress.
 
 use js_sys::{Promise, Uint8Array};
-use rs1_domain::port::{Bucket, Encoding, NewObject, PortError};
+use rs1_domain::port::{Bucket, Encoding, Gzip, NewObject, PortError, Vault};
 use wasm_bindgen::prelude::*;
 
 use crate::{Env, task};
@@ -17,6 +17,24 @@ extern "C" {
     fn put_new(env: &Env, binding: &str, key: &str, body: &[u8], content_type: &str, gzip: bool) -> Promise;
     /// A promise of the object's bytes, or of `undefined`.
     fn get(env: &Env, binding: &str, key: &str) -> Promise;
+    /// A promise of the upload's id.
+    fn begin(env: &Env, binding: &str, key: &str) -> Promise;
+    /// A promise of the part's etag. Copies `body` before it returns.
+    fn put_part(env: &Env, binding: &str, key: &str, upload: &str, number: u32, body: &[u8]) -> Promise;
+    /// A promise of nothing. `etags` are lines.
+    fn complete(env: &Env, binding: &str, key: &str, upload: &str, etags: &str) -> Promise;
+    /// A promise of nothing.
+    fn abort(env: &Env, binding: &str, key: &str, upload: &str) -> Promise;
+    /// A promise of a number, or of `undefined`.
+    fn size(env: &Env, binding: &str, key: &str) -> Promise;
+    /// A promise of nothing.
+    fn put(env: &Env, binding: &str, key: &str, text: &str, content_type: &str) -> Promise;
+    /// A promise of a text, or of `undefined`.
+    fn text(env: &Env, binding: &str, key: &str) -> Promise;
+    /// A promise of nothing. `keys` are lines.
+    fn remove(env: &Env, binding: &str, keys: &str) -> Promise;
+    /// A promise of the gzip member, as a `Uint8Array`.
+    fn gzip(text: &str) -> Promise;
 }
 
 /// An R2 bucket.
@@ -50,5 +68,67 @@ impl Bucket for R2<'_> {
     async fn get(&self, key: &str) -> Result<Option<Vec<u8>>, PortError> {
         let bytes = task::wait(&get(self.env, self.binding, key)).await.map_err(self.failed("get", key))?;
         Ok((!bytes.is_undefined()).then(|| bytes.unchecked_into::<Uint8Array>().to_vec()))
+    }
+}
+
+impl Vault for R2<'_> {
+    async fn begin(&self, key: &str) -> Result<String, PortError> {
+        let upload = task::wait(&begin(self.env, self.binding, key)).await;
+        let upload = upload.map_err(self.failed("begin", key))?;
+        upload.as_string().ok_or_else(|| self.failed("begin", key)("no upload id".into()))
+    }
+
+    async fn put_part(
+        &self,
+        key: &str,
+        upload: &str,
+        number: u32,
+        bytes: &[u8],
+    ) -> Result<String, PortError> {
+        let etag = task::wait(&put_part(self.env, self.binding, key, upload, number, bytes)).await;
+        let etag = etag.map_err(self.failed("part", key))?;
+        etag.as_string().ok_or_else(|| self.failed("part", key)("no etag".into()))
+    }
+
+    async fn complete(&self, key: &str, upload: &str, parts: &[String]) -> Result<(), PortError> {
+        let done = complete(self.env, self.binding, key, upload, &parts.join("\n"));
+        task::wait(&done).await.map_err(self.failed("complete", key)).map(drop)
+    }
+
+    async fn abort(&self, key: &str, upload: &str) -> Result<(), PortError> {
+        let done = abort(self.env, self.binding, key, upload);
+        task::wait(&done).await.map_err(self.failed("abort", key)).map(drop)
+    }
+
+    async fn size(&self, key: &str) -> Result<Option<u64>, PortError> {
+        let size = task::wait(&size(self.env, self.binding, key)).await.map_err(self.failed("head", key))?;
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a size, below 2^53")]
+        Ok(size.as_f64().map(|size| size as u64))
+    }
+
+    async fn put(&self, key: &str, text: &str, content_type: &'static str) -> Result<(), PortError> {
+        let done = put(self.env, self.binding, key, text, content_type);
+        task::wait(&done).await.map_err(self.failed("put", key)).map(drop)
+    }
+
+    async fn text(&self, key: &str) -> Result<Option<String>, PortError> {
+        let text = task::wait(&text(self.env, self.binding, key)).await.map_err(self.failed("get", key))?;
+        Ok(text.as_string())
+    }
+
+    async fn delete(&self, keys: &[String]) -> Result<(), PortError> {
+        let done = remove(self.env, self.binding, &keys.join("\n"));
+        task::wait(&done).await.map_err(self.failed("delete", "several")).map(drop)
+    }
+}
+
+/// Compression by the runtime's own streams.
+#[derive(Clone, Copy, Debug)]
+pub struct StreamGzip;
+
+impl Gzip for StreamGzip {
+    async fn gzip(&self, text: &str) -> Result<Vec<u8>, PortError> {
+        let bytes = task::wait(&gzip(text)).await.map_err(|cause| PortError::new("gzip", cause))?;
+        Ok(bytes.unchecked_into::<Uint8Array>().to_vec())
     }
 }

@@ -8,8 +8,8 @@ use rs1_domain::firmware::Received;
 use rs1_domain::http::Stream;
 use rs1_domain::limits::{BROKER_BATCH, QUEUE_BATCH, QUEUE_SENDS};
 use rs1_domain::port::{
-    Broker, Bucket, FileStore, KeyValue, NewObject, PortError, Publication, Published, Queue, Random,
-    RateLimiter, Sending,
+    Broker, Bucket, FileStore, Gzip, KeyValue, NewObject, PortError, Publication, Published, Queue, Random,
+    RateLimiter, Sending, Vault,
 };
 use rs1_domain::range::Part;
 
@@ -122,6 +122,139 @@ impl FileStore for MemoryFiles {
 
     async fn delete(&self, key: &str) -> Result<(), PortError> {
         self.attempt("delete", || drop(self.files.borrow_mut().remove(key)))
+    }
+}
+
+/// A bucket in memory that takes objects in parts, with R2's rules for them.
+#[derive(Default)]
+pub struct MemoryVault {
+    objects: RefCell<BTreeMap<String, Vec<u8>>>,
+    uploads: RefCell<BTreeMap<String, BTreeMap<u32, Vec<u8>>>>,
+    begun: Cell<u32>,
+    calls: Cell<u64>,
+    failure: Cell<Option<(u64, Failure)>>,
+}
+
+impl MemoryVault {
+    /// Makes the call after `calls` more fail like this, once.
+    pub fn fail_after(&self, calls: u64, failure: Failure) {
+        self.failure.set(Some((self.calls.get().saturating_add(calls), failure)));
+    }
+
+    /// An object's bytes.
+    pub fn object(&self, key: &str) -> Option<Vec<u8>> {
+        self.objects.borrow().get(key).cloned()
+    }
+
+    /// The keys of all objects.
+    pub fn keys(&self) -> Vec<String> {
+        self.objects.borrow().keys().cloned().collect()
+    }
+
+    /// How many uploads are neither completed nor aborted.
+    pub fn open_uploads(&self) -> usize {
+        self.uploads.borrow().len()
+    }
+
+    fn call<T>(&self, name: &str, work: impl FnOnce() -> Result<T, PortError>) -> Result<T, PortError> {
+        let lost = || PortError::new(format!("r2 {name}"), "Network connection lost.");
+        self.calls.set(self.calls.get().saturating_add(1));
+        let failure = self.failure.get().filter(|(at, _)| self.calls.get() > *at).map(|(_, failure)| failure);
+        if failure.is_some() {
+            self.failure.set(None);
+        }
+        if failure == Some(Failure::BeforeCommit) {
+            return Err(lost());
+        }
+        let done = work()?;
+        if failure == Some(Failure::AfterCommit) { Err(lost()) } else { Ok(done) }
+    }
+}
+
+impl Vault for MemoryVault {
+    async fn begin(&self, key: &str) -> Result<String, PortError> {
+        self.call("begin", || {
+            self.begun.set(self.begun.get().saturating_add(1));
+            let upload = format!("{key} {}", self.begun.get());
+            self.uploads.borrow_mut().insert(upload.clone(), BTreeMap::new());
+            Ok(upload)
+        })
+    }
+
+    async fn put_part(
+        &self,
+        _key: &str,
+        upload: &str,
+        number: u32,
+        bytes: &[u8],
+    ) -> Result<String, PortError> {
+        self.call("part", || {
+            let mut uploads = self.uploads.borrow_mut();
+            let parts =
+                uploads.get_mut(upload).ok_or_else(|| PortError::new("r2 part", "no such upload (10024)"))?;
+            parts.insert(number, bytes.to_vec());
+            Ok(format!("{upload}-{number}"))
+        })
+    }
+
+    async fn complete(&self, key: &str, upload: &str, etags: &[String]) -> Result<(), PortError> {
+        self.call("complete", || {
+            let no_upload =
+                || PortError::new("r2 complete", "The specified multipart upload does not exist. (10024)");
+            let parts = self.uploads.borrow_mut().remove(upload).ok_or_else(no_upload)?;
+            assert_eq!(parts.len(), etags.len(), "every part is named");
+            let sizes: BTreeSet<usize> =
+                parts.values().take(parts.len().saturating_sub(1)).map(Vec::len).collect();
+            assert!(sizes.len() <= 1, "all parts but the last have one size: {sizes:?} (10048)");
+            self.objects.borrow_mut().insert(key.to_owned(), parts.into_values().flatten().collect());
+            Ok(())
+        })
+    }
+
+    async fn abort(&self, _key: &str, upload: &str) -> Result<(), PortError> {
+        self.call("abort", || {
+            self.uploads.borrow_mut().remove(upload);
+            Ok(())
+        })
+    }
+
+    async fn size(&self, key: &str) -> Result<Option<u64>, PortError> {
+        self.call("size", || Ok(self.objects.borrow().get(key).map(|bytes| bytes.len() as u64)))
+    }
+
+    async fn put(&self, key: &str, text: &str, _content_type: &'static str) -> Result<(), PortError> {
+        self.call("put", || {
+            self.objects.borrow_mut().insert(key.to_owned(), text.as_bytes().to_vec());
+            Ok(())
+        })
+    }
+
+    async fn text(&self, key: &str) -> Result<Option<String>, PortError> {
+        let text = |bytes: &Vec<u8>| String::from_utf8_lossy(bytes).into_owned();
+        self.call("text", || Ok(self.objects.borrow().get(key).map(text)))
+    }
+
+    async fn delete(&self, keys: &[String]) -> Result<(), PortError> {
+        assert!(keys.len() <= 1000, "{} keys in one call", keys.len());
+        self.call("delete", || {
+            for key in keys {
+                self.objects.borrow_mut().remove(key);
+            }
+            Ok(())
+        })
+    }
+}
+
+/// Compression by a library, as the runtime would.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LibraryGzip;
+
+impl Gzip for LibraryGzip {
+    async fn gzip(&self, text: &str) -> Result<Vec<u8>, PortError> {
+        let failed = |error: std::io::Error| PortError::new("gzip", error.to_string());
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        std::io::Write::write_all(&mut encoder, text.as_bytes()).map_err(failed)?;
+        encoder.finish().map_err(failed)
     }
 }
 

@@ -13,6 +13,7 @@
 //! - [`rollouts`]: who gets which firmware, and how far each has come;
 //! - [`firmware`]: signing keys, artifacts, downloads;
 //! - [`zones`]: zone configurations, their history and their delivery; [`diagnostics`]: what operators asked devices;
+//! - [`backups`]: how far each backup has come, and the schema that a backup reads;
 //! - [`cron`]: leases of cron triggers;
 //! - [`health`]: what every worker's health route checks;
 //! - [`sql`]: decoding rows, paging;
@@ -33,6 +34,7 @@
 )]
 
 pub mod access;
+pub mod backups;
 pub mod cron;
 pub mod devices;
 pub mod diagnostics;

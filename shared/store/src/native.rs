@@ -5,7 +5,7 @@
 use std::cell::{Cell, RefCell};
 use std::path::Path;
 
-use rs1_domain::port::{Database, Outcome, Param, PortError, Statement};
+use rs1_domain::port::{Database, Outcome, Param, PortError, Reader, Statement};
 use rusqlite::types::{Value, ValueRef};
 use serde_json::{Map, Value as Json};
 
@@ -96,11 +96,22 @@ impl NativeDatabase {
         lines.collect::<Result<_, _>>().map_err(failed)
     }
 
-    fn run(connection: &rusqlite::Connection, statement: &Statement) -> rusqlite::Result<Outcome> {
+    /// Runs SQL text as it is, several statements too: what other programs do to the database.
+    ///
+    /// # Errors
+    /// The first statement that fails; those before it are done.
+    pub fn execute(&self, sql: &str) -> Result<(), PortError> {
+        self.connection
+            .borrow()
+            .execute_batch(sql)
+            .map_err(|error| PortError::new("execute", error.to_string()))
+    }
+
+    fn run(connection: &rusqlite::Connection, sql: &str, params: &[Param]) -> rusqlite::Result<Outcome> {
         let before = connection.total_changes();
-        let mut prepared = connection.prepare(statement.sql)?;
+        let mut prepared = connection.prepare(sql)?;
         let names: Vec<String> = prepared.column_names().map(str::to_owned).collect();
-        let mut rows = prepared.query(rusqlite::params_from_iter(statement.params.iter().map(bind)))?;
+        let mut rows = prepared.query(rusqlite::params_from_iter(params.iter().map(bind)))?;
         let mut objects = Vec::new();
         while let Some(row) = rows.next()? {
             let mut object = Map::new();
@@ -137,13 +148,31 @@ impl Database for NativeDatabase {
         let begun = connection.transaction().map_err(|error| PortError::new("d1", error.to_string()))?;
         let mut outcomes = Vec::with_capacity(statements.len());
         for statement in &statements {
-            let outcome = Self::run(&begun, statement)
+            let outcome = Self::run(&begun, statement.sql, &statement.params)
                 .map_err(|error| PortError::new(format!("d1 {}", statement.name), error.to_string()))?;
             self.statements.set(self.statements.get().saturating_add(1));
             outcomes.push(outcome);
         }
         begun.commit().map_err(|error| PortError::new("d1", error.to_string()))?;
         if failure == Some(Failure::AfterCommit) { Err(lost()) } else { Ok(outcomes) }
+    }
+}
+
+impl Reader for NativeDatabase {
+    async fn read(&self, sql: &str, params: &[Param]) -> Result<Outcome, PortError> {
+        if self.failure.get().is_some_and(|(name, _)| sql.contains(name)) {
+            if self.once.take() {
+                self.failure.set(None);
+            }
+            return Err(PortError::new("d1 read", "Network connection lost."));
+        }
+        self.statements.set(self.statements.get().saturating_add(1));
+        Self::run(&self.connection.borrow(), sql, params)
+            .map_err(|error| PortError::new("d1 read", error.to_string()))
+    }
+
+    async fn bookmark(&self) -> Result<String, PortError> {
+        Ok(format!("{:08x}-00000000-00004e2e-{}", self.connection.borrow().total_changes(), "0".repeat(32)))
     }
 }
 

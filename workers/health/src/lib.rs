@@ -1,6 +1,7 @@
-//! The health worker: it watches the others. So far it answers for its own health and keeps its
-//! clock; checks, incidents and backups are built on this.
+//! The health worker: it watches the others, and backs the database up every day. So far it answers for its own
+//! health and makes the backups; checks and incidents are built on this.
 
+pub mod backup;
 pub mod config;
 pub mod cron;
 pub mod routes;
@@ -9,8 +10,10 @@ pub mod routes;
 mod worker {
     use rs1_domain::config::BadConfig;
     use rs1_platform::d1::D1;
-    use rs1_platform::{Env, PerIsolate, RawRequest, RawResponse, Service, cron};
+    use rs1_platform::r2::{R2, StreamGzip};
+    use rs1_platform::{Env, PerIsolate, RawRequest, RawResponse, Service, clock, cron};
 
+    use crate::backup::Ports;
     use crate::config::Config;
     use crate::routes;
 
@@ -31,7 +34,9 @@ mod worker {
 
     async fn tick(event: cron::RawEvent, env: Env) {
         cron::run(SERVICE.name, event, async |tick| {
-            crate::cron::tick(&tick, &D1::new(&env, "DB")).await.map_err(|error| error.to_string())
+            let (db, vault) = (D1::new(&env, "DB"), R2::new(&env, "BACKUPS"));
+            let ports = Ports { db: &db, vault: &vault, gzip: &StreamGzip, clock: &clock::now };
+            crate::cron::tick(&tick, &ports).await.map_err(|error| error.to_string())
         })
         .await;
     }

@@ -31,3 +31,42 @@ export async function get(env, binding, key) {
 function through(transform, source) {
   return new Response(new Response(source).body.pipeThrough(transform)).arrayBuffer();
 }
+
+export async function begin(env, binding, key) {
+  const upload = await bucket(env, binding).createMultipartUpload(key, { httpMetadata: { contentType: "application/gzip" } });
+  return upload.uploadId;
+}
+
+export async function put_part(env, binding, key, upload, number, view) {
+  const bytes = view.slice();
+  return (await bucket(env, binding).resumeMultipartUpload(key, upload).uploadPart(number, bytes)).etag;
+}
+
+export async function complete(env, binding, key, upload, etags) {
+  const parts = etags.split("\n").map((etag, index) => ({ partNumber: index + 1, etag }));
+  await bucket(env, binding).resumeMultipartUpload(key, upload).complete(parts);
+}
+
+export async function abort(env, binding, key, upload) {
+  await bucket(env, binding).resumeMultipartUpload(key, upload).abort();
+}
+
+export async function size(env, binding, key) {
+  return (await bucket(env, binding).head(key))?.size;
+}
+
+export async function put(env, binding, key, text, contentType) {
+  await bucket(env, binding).put(key, text, { httpMetadata: { contentType } });
+}
+
+export async function text(env, binding, key) {
+  return (await bucket(env, binding).get(key))?.text();
+}
+
+export async function remove(env, binding, keys) {
+  await bucket(env, binding).delete(keys.split("\n"));
+}
+
+export async function gzip(text) {
+  return new Uint8Array(await through(new CompressionStream("gzip"), text));
+}

@@ -1,0 +1,249 @@
+//! Backups: their rows, and the schema of the database that they read.
+//!
+//! One backup runs at a time, and one run at a time works on it: a run takes the backup with
+//! [`take`], which is good until nothing was written for [`HOLD_MS`], and each step names the generation
+//! that it saw.
+
+use rs1_domain::UnixMillis;
+use rs1_domain::port::{Database, Param, PortError, Reader, Statement};
+use rs1_domain::time::{as_millis, as_optional_millis};
+use rs1_ops::dump::quoted;
+use rs1_ops::schema::{Schema, Table, read_order};
+use serde::{Deserialize, Serialize};
+
+use crate::sql::{PageRequest, first_row, rows, run};
+
+/// After how many milliseconds without a step a run is taken for dead. A step is a few seconds of work.
+pub const HOLD_MS: i64 = 180_000;
+
+/// The backup that is being made.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct RunningRow {
+    /// Which.
+    pub backup_id: String,
+    /// When it began.
+    #[serde(with = "as_millis")]
+    pub started_at: UnixMillis,
+    /// To be named by the next write.
+    pub generation: u32,
+    /// How far it is, as JSON; `None` before the first step.
+    pub progress: Option<String>,
+}
+
+/// A backup, for lists.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackupRow {
+    /// Which.
+    pub backup_id: String,
+    /// `running`, `complete` or `failed`.
+    pub state: String,
+    /// Who asked for it; `None`: the clock.
+    pub requested_by: Option<String>,
+    /// When it began.
+    #[serde(with = "as_millis")]
+    pub started_at: UnixMillis,
+    /// When it ended.
+    #[serde(with = "as_optional_millis")]
+    pub finished_at: Option<UnixMillis>,
+    /// Rows of all tables.
+    pub row_count: Option<u64>,
+    /// Bytes in R2.
+    pub bytes: Option<u64>,
+    /// Of those bytes.
+    pub sha256: Option<String>,
+    /// What failed.
+    pub detail: Option<String>,
+}
+
+/// Begins a backup: one change, or none if that one exists or another is being made.
+pub fn begin(backup_id: &str, requested_by: Option<&str>, now: UnixMillis) -> Statement {
+    Statement {
+        name: "backup_begin",
+        sql: "/* backup_begin */
+            INSERT INTO backups (backup_id, state, requested_by, started_at, updated_at)
+            SELECT ?1, 'running', ?2, ?3, ?3
+            WHERE NOT EXISTS (SELECT 1 FROM backups WHERE state = 'running')
+            ON CONFLICT (backup_id) DO NOTHING",
+        params: vec![backup_id.into(), requested_by.map(str::to_owned).into(), now.into()],
+    }
+}
+
+/// Takes the backup that is being made, if nobody is at it.
+///
+/// # Errors
+/// As [`Database::batch`].
+pub async fn take(db: &impl Database, now: UnixMillis) -> Result<Option<RunningRow>, PortError> {
+    let [taken] = run(db, [take_statement(now)]).await?;
+    first_row(&taken)
+}
+
+/// See [`take`].
+pub fn take_statement(now: UnixMillis) -> Statement {
+    Statement {
+        name: "backup_take",
+        sql: "/* backup_take */
+            UPDATE backups SET held = 1, updated_at = ?1, generation = generation + 1
+            WHERE state = 'running' AND (held = 0 OR updated_at < ?2)
+            RETURNING backup_id, started_at, generation, progress",
+        params: vec![now.into(), now.plus(HOLD_MS.saturating_neg()).into()],
+    }
+}
+
+/// Notes how far a backup is: one change, or none if another run has it. The generation is one more then.
+pub fn save(row: &RunningRow, progress: &str, held: bool, now: UnixMillis) -> Statement {
+    Statement {
+        name: "backup_save",
+        sql: "/* backup_save */
+            UPDATE backups SET progress = ?3, held = ?4, updated_at = ?5, generation = generation + 1
+            WHERE backup_id = ?1 AND generation = ?2 AND state = 'running'",
+        params: vec![
+            row.backup_id.as_str().into(),
+            row.generation.into(),
+            progress.into(),
+            held.into(),
+            now.into(),
+        ],
+    }
+}
+
+/// Lets go of a backup, so that the next run need not wait.
+pub fn let_go(row: &RunningRow) -> Statement {
+    Statement {
+        name: "backup_let_go",
+        sql: "/* backup_let_go */
+            UPDATE backups SET held = 0 WHERE backup_id = ?1 AND generation = ?2 AND state = 'running'",
+        params: vec![row.backup_id.as_str().into(), row.generation.into()],
+    }
+}
+
+/// Notes that a backup is whole.
+pub fn complete(row: &RunningRow, rows: u64, bytes: u64, sha256: &str, now: UnixMillis) -> Statement {
+    let count = |value: u64| Param::Int(i64::try_from(value).unwrap_or(i64::MAX));
+    Statement {
+        name: "backup_complete",
+        sql: "/* backup_complete */
+            UPDATE backups SET state = 'complete', progress = NULL, held = 0, generation = generation + 1,
+              row_count = ?3, bytes = ?4, sha256 = ?5, updated_at = ?6, finished_at = ?6
+            WHERE backup_id = ?1 AND generation = ?2 AND state = 'running'",
+        params: vec![
+            row.backup_id.as_str().into(),
+            row.generation.into(),
+            count(rows),
+            count(bytes),
+            sha256.into(),
+            now.into(),
+        ],
+    }
+}
+
+/// Gives a backup up.
+pub fn fail(row: &RunningRow, detail: &str, now: UnixMillis) -> Statement {
+    Statement {
+        name: "backup_fail",
+        sql: "/* backup_fail */
+            UPDATE backups SET state = 'failed', progress = NULL, held = 0, generation = generation + 1,
+              detail = ?3, updated_at = ?4, finished_at = ?4
+            WHERE backup_id = ?1 AND generation = ?2 AND state = 'running'",
+        params: vec![row.backup_id.as_str().into(), row.generation.into(), detail.into(), now.into()],
+    }
+}
+
+/// The newest backups first.
+pub fn list(page: &PageRequest) -> Statement {
+    Statement {
+        name: "backup_list",
+        sql: "/* backup_list */
+            SELECT backup_id, state, requested_by, started_at, finished_at, row_count, bytes, sha256, detail
+            FROM backups WHERE backup_id < coalesce(?1, '~') ORDER BY backup_id DESC LIMIT ?2",
+        params: vec![page.after.clone().into(), page.rows().into()],
+    }
+}
+
+/// Forgets backups, whatever becomes of their objects.
+///
+/// # Errors
+/// When the ids cannot be written as JSON.
+pub fn forget(ids: &[String]) -> Result<Statement, PortError> {
+    let ids =
+        serde_json::to_string(ids).map_err(|error| PortError::new("backup_forget", error.to_string()))?;
+    Ok(Statement {
+        name: "backup_forget",
+        sql: "/* backup_forget */
+            DELETE FROM backups WHERE backup_id IN (SELECT value FROM json_each(?1)) AND state <> 'running'",
+        params: vec![ids.into()],
+    })
+}
+
+/// Reads what the database consists of: its own tables, not those of SQLite and of D1.
+///
+/// # Errors
+/// As [`Reader::read`].
+pub async fn schema(db: &impl Reader) -> Result<Schema, PortError> {
+    #[derive(Deserialize)]
+    struct Thing {
+        r#type: String,
+        name: String,
+        sql: String,
+    }
+    #[derive(Deserialize)]
+    struct Column {
+        name: String,
+        pk: u32,
+        hidden: u32,
+    }
+    #[derive(Deserialize)]
+    struct Reference {
+        table: String,
+    }
+    #[derive(Deserialize)]
+    struct Applied {
+        name: String,
+    }
+
+    let things: Vec<Thing> = rows(
+        &db.read(
+            "/* backup_schema */ SELECT type, name, sql FROM sqlite_master WHERE sql IS NOT NULL
+             AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' AND name NOT LIKE '\\_cf\\_%' ESCAPE '\\' ORDER BY rowid",
+            &[],
+        )
+        .await?,
+    )?;
+    let (tables, rest): (Vec<Thing>, Vec<Thing>) =
+        things.into_iter().partition(|thing| thing.r#type == "table");
+    let mut read = Vec::with_capacity(tables.len());
+    for Thing { name, sql, .. } in tables {
+        let name_in_sql = quoted(&name);
+        let columns: Vec<Column> = rows(&db.read(&format!("PRAGMA table_xinfo({name_in_sql})"), &[]).await?)?;
+        let references: Vec<Reference> =
+            rows(&db.read(&format!("PRAGMA foreign_key_list({name_in_sql})"), &[]).await?)?;
+        let mut key: Vec<&Column> = columns.iter().filter(|column| column.pk > 0).collect();
+        key.sort_by_key(|column| column.pk);
+        if key.is_empty() {
+            return Err(PortError::new(
+                "backup_schema",
+                format!("the table {name} has no primary key to page by"),
+            ));
+        }
+        read.push(Table {
+            key: key.into_iter().map(|column| column.name.clone()).collect(),
+            // Generated columns are computed anew.
+            columns: columns
+                .iter()
+                .filter(|column| column.hidden == 0)
+                .map(|column| column.name.clone())
+                .collect(),
+            refers_to: references.into_iter().map(|reference| reference.table).collect(),
+            name,
+            sql,
+        });
+    }
+    let version = if read.iter().any(|table| table.name == "d1_migrations") {
+        let last = db
+            .read("/* backup_version */ SELECT name FROM d1_migrations ORDER BY id DESC LIMIT 1", &[])
+            .await?;
+        first_row::<Applied>(&last)?.map(|applied| applied.name)
+    } else {
+        None
+    };
+    Ok(Schema { tables: read_order(read), rest: rest.into_iter().map(|thing| thing.sql).collect(), version })
+}
