@@ -65,15 +65,15 @@ CREATE TABLE rollout_devices (
 -- One open attempt a device, in whatever rollout: kept by the database itself.
 CREATE UNIQUE INDEX rollout_devices_open ON rollout_devices (device_id)
   WHERE state IN ('triggered', 'deferred', 'downloading', 'verifying', 'installed');
--- A device's history; also what deleting a device has to find.
-CREATE INDEX rollout_devices_by_device ON rollout_devices (device_id, rollout_id);
+-- A device's history, and its latest attempt; also what deleting a device has to find.
+CREATE INDEX rollout_devices_by_device ON rollout_devices (device_id, triggered_at);
 CREATE INDEX rollout_devices_by_state ON rollout_devices (rollout_id, state, device_id);
 -- Failures of the last hour, across rollouts.
 CREATE INDEX rollout_devices_failed ON rollout_devices (counted_at)
   WHERE state IN ('failed', 'rolled_back', 'timed_out');
--- Triggers that did not get onto the queue, or got lost behind it.
-CREATE INDEX rollout_devices_unsent ON rollout_devices (rollout_id, device_id)
-  WHERE state = 'triggered' AND sent_at IS NULL;
+-- Triggers that are to be put on the queue yet.
+CREATE INDEX rollout_devices_unqueued ON rollout_devices (rollout_id, device_id)
+  WHERE state = 'triggered' AND sent_at IS NULL AND queued_at IS NULL;
 
 -- A confirmed update is a fact about the device, for its cooldown and against rollbacks. It follows here, so that neither
 -- can be committed without the other.

@@ -96,6 +96,15 @@ impl<'a> Settings<'a> {
         })
     }
 
+    /// A setting that is a whole number within a range, and has a default.
+    pub fn number(&mut self, name: &str, range: std::ops::RangeInclusive<i64>, default: i64) -> Option<i64> {
+        if self.optional(name).is_none() {
+            return Some(default);
+        }
+        let expected = format!("must be a whole number from {} to {}", range.start(), range.end());
+        self.required(name, &expected, |text| text.parse().ok().filter(|number| range.contains(number)))
+    }
+
     /// `EMQX_API_URL` and `EMQX_API_KEY`, which every worker has that publishes to devices.
     pub fn broker_api(&mut self) -> Option<BrokerApi> {
         let url = self.url("EMQX_API_URL");

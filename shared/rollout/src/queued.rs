@@ -28,6 +28,19 @@ pub enum OtaEvent {
         /// What it said.
         sighting: Sighting,
     },
+    /// The broker answered for a trigger, and that could not be written down at once.
+    Trigger {
+        /// Whose.
+        device_id: DeviceId,
+        /// Of which rollout.
+        rollout_id: String,
+        /// Of which attempt.
+        attempt: u32,
+        /// When.
+        at: UnixMillis,
+        /// Whether the broker took it for a subscriber; else it had none.
+        is_accepted: bool,
+    },
     /// A device fetched the image too often, and was refused.
     DownloadRefused {
         /// Who.
@@ -61,6 +74,7 @@ impl OtaEvent {
         match self {
             Self::Status { device_id, .. }
             | Self::State { device_id, .. }
+            | Self::Trigger { device_id, .. }
             | Self::DownloadRefused { device_id, .. } => device_id,
         }
     }
@@ -70,7 +84,7 @@ impl OtaEvent {
         match self {
             Self::Status { status, .. } => status.rollout_id.as_deref(),
             Self::State { .. } => None,
-            Self::DownloadRefused { rollout_id, .. } => Some(rollout_id),
+            Self::Trigger { rollout_id, .. } | Self::DownloadRefused { rollout_id, .. } => Some(rollout_id),
         }
     }
 
@@ -81,6 +95,10 @@ impl OtaEvent {
                 Fact::Report(Report { status: status.clone(), received_at: *received_at })
             }
             Self::State { sighting, .. } => Fact::State(sighting.clone()),
+            Self::Trigger { attempt, at, is_accepted: true, .. } => Fact::Sent { attempt: *attempt, at: *at },
+            Self::Trigger { attempt, at, is_accepted: false, .. } => {
+                Fact::NoSubscriber { attempt: *attempt, at: *at }
+            }
             Self::DownloadRefused { attempt, at, .. } => {
                 Fact::Decided { attempt: *attempt, decision: Decision::TooManyDownloads, at: *at }
             }
@@ -95,7 +113,7 @@ mod tests {
 
     use super::*;
 
-    fn examples() -> [OtaEvent; 3] {
+    fn examples() -> [OtaEvent; 5] {
         let device_id = DeviceId::parse("3e32e97b9d6cf5e193d3a3a7e8fd9a97").unwrap();
         let version = FirmwareVersion::parse("1.2.0").unwrap();
         let at = UnixMillis(1_768_903_200_123);
@@ -125,8 +143,15 @@ mod tests {
                     new_connection: true,
                 },
             },
+            trigger(&device_id, at, true),
+            trigger(&device_id, at, false),
             OtaEvent::DownloadRefused { device_id, rollout_id: "rol-01".to_owned(), attempt: 2, at },
         ]
+    }
+
+    fn trigger(device_id: &DeviceId, at: UnixMillis, is_accepted: bool) -> OtaEvent {
+        let (device_id, rollout_id) = (device_id.clone(), "rol-01".to_owned());
+        OtaEvent::Trigger { device_id, rollout_id, attempt: 2, at, is_accepted }
     }
 
     #[test]
@@ -146,7 +171,8 @@ mod tests {
     #[test]
     fn each_says_whom_and_which_rollout_it_is_about() {
         let rollouts: Vec<_> = examples().iter().map(|event| event.rollout_id().map(str::to_owned)).collect();
-        assert_eq!(rollouts, [Some("rol-01".to_owned()), None, Some("rol-01".to_owned())]);
+        let named = Some("rol-01".to_owned());
+        assert_eq!(rollouts, [named.clone(), None, named.clone(), named.clone(), named]);
         for event in examples() {
             assert_eq!(event.device_id().as_str(), "3e32e97b9d6cf5e193d3a3a7e8fd9a97");
             assert_eq!(event.fact().known_at(), UnixMillis(1_768_903_200_123));

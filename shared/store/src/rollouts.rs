@@ -305,6 +305,10 @@ pub struct Decision<'a> {
     pub schedule_at: Option<UnixMillis>,
     /// Failures learnt by then are acknowledged by whoever resumed it.
     pub acknowledged_at: Option<UnixMillis>,
+    /// JSON of what the planner has to say about it; `None` keeps what it said last.
+    pub report: Option<&'a str>,
+    /// When it is made.
+    pub at: UnixMillis,
 }
 
 /// Commits a decision unless another was made since: one change or none.
@@ -313,8 +317,9 @@ pub fn decide(decision: &Decision<'_>) -> Statement {
         name: "rollout_decide",
         sql: "/* rollout_decide */
             UPDATE rollouts SET status = ?4, cause = ?5, stage = ?6, stage_started_at = ?7, started_at = ?8,
-              paused_at = ?9, finished_at = ?10, acknowledged_at = ?11, schedule_at = ?12, generation = generation + 1,
-              decided_by = ?3
+              paused_at = ?9, finished_at = ?10, acknowledged_at = ?11, schedule_at = ?12,
+              report = coalesce(?13, report), planned_at = CASE WHEN ?13 IS NULL THEN planned_at ELSE ?14 END,
+              generation = generation + 1, decided_by = ?3
             WHERE rollout_id = ?1 AND generation = ?2",
         params: vec![
             decision.rollout_id.into(),
@@ -329,6 +334,8 @@ pub fn decide(decision: &Decision<'_>) -> Statement {
             decision.finished_at.into(),
             decision.acknowledged_at.into(),
             decision.schedule_at.into(),
+            decision.report.into(),
+            decision.at.into(),
         ],
     }
 }
@@ -492,19 +499,20 @@ pub fn attempts(of: &[(&str, &DeviceId)]) -> Result<Statement, serde_json::Error
     })
 }
 
-/// The open [`RolloutAttempt`]s of devices, at most one each.
+/// The latest [`RolloutAttempt`] of each device, in whatever rollout: the open one, if it has one.
 ///
 /// # Errors
 /// When the list cannot be written as JSON, which ids always can.
-pub fn open_attempts(devices: &[&DeviceId]) -> Result<Statement, serde_json::Error> {
+pub fn latest_attempts(devices: &[&DeviceId]) -> Result<Statement, serde_json::Error> {
     Ok(Statement {
-        name: "rollout_open_attempts",
-        sql: "/* rollout_open_attempts */
-            SELECT attempt.rollout_id, attempt.device_id, state, attempt, facts, triggered_at, sent_at, closed_at, counted_at, revision,
-              rollouts.version, rollouts.elf_sha256
+        name: "rollout_latest_attempts",
+        sql: "/* rollout_latest_attempts */
+            SELECT attempt.rollout_id, attempt.device_id, state, attempt, facts, triggered_at, sent_at, closed_at, counted_at,
+              revision, rollouts.version, rollouts.elf_sha256
             FROM json_each(?1) AS wanted
             CROSS JOIN rollout_devices AS attempt ON attempt.device_id = wanted.value
-              AND attempt.state IN ('triggered', 'deferred', 'downloading', 'verifying', 'installed')
+              AND attempt.rollout_id = (SELECT rollout_id FROM rollout_devices AS own
+                WHERE own.device_id = wanted.value ORDER BY own.triggered_at DESC LIMIT 1)
             CROSS JOIN rollouts ON rollouts.rollout_id = attempt.rollout_id",
         params: vec![serde_json::to_string(devices)?.into()],
     })
@@ -637,28 +645,28 @@ pub fn note_strays(strays: &[Stray<'_>], at: UnixMillis) -> Result<Statement, se
     })
 }
 
-/// A trigger that waits to be handed to the broker.
+/// A trigger that waits to be put on the queue.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub struct Unsent {
+pub struct Unqueued {
     /// Of which rollout.
     pub rollout_id: String,
     /// For which device.
     pub device_id: DeviceId,
     /// Of which attempt.
     pub attempt: u32,
+    /// JSON of what is known of the attempt.
+    pub facts: String,
 }
 
-/// The [`Unsent`] triggers of a rollout that are on no queue, as far as is known: they never went onto it, or they did
-/// before `lost_before` and have not been heard of since.
-pub fn unsent(rollout: &str, lost_before: UnixMillis, limit: u32) -> Statement {
+/// The [`Unqueued`] triggers of a rollout: those just decided, and those that a run before could not put on the queue.
+pub fn unqueued(rollout: &str, limit: u32) -> Statement {
     Statement {
-        name: "rollout_unsent",
-        sql: "/* rollout_unsent */
-            SELECT rollout_id, device_id, attempt FROM rollout_devices INDEXED BY rollout_devices_unsent
-            WHERE rollout_id = ?1 AND state = 'triggered' AND sent_at IS NULL
-              AND (queued_at IS NULL OR queued_at < ?2)
-            ORDER BY device_id LIMIT ?3",
-        params: vec![rollout.into(), lost_before.into(), limit.into()],
+        name: "rollout_unqueued",
+        sql: "/* rollout_unqueued */
+            SELECT rollout_id, device_id, attempt, facts FROM rollout_devices INDEXED BY rollout_devices_unqueued
+            WHERE rollout_id = ?1 AND state = 'triggered' AND sent_at IS NULL AND queued_at IS NULL
+            ORDER BY device_id LIMIT ?2",
+        params: vec![rollout.into(), limit.into()],
     }
 }
 
@@ -690,7 +698,7 @@ pub fn mark_queued(triggers: &[TriggerKey<'_>], at: UnixMillis) -> Result<Statem
     })
 }
 
-/// A trigger in the hands of one consumer, with what its manifest needs.
+/// A trigger in the hands of one consumer.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Claimed {
     /// Of which rollout.
@@ -742,6 +750,23 @@ pub fn release(triggers: &[TriggerKey<'_>]) -> Result<Statement, serde_json::Err
             WHERE rollout_devices.rollout_id = held.value->>'rollout_id'
               AND rollout_devices.device_id = held.value->>'device_id'
               AND rollout_devices.attempt = held.value->>'attempt'",
+        params: vec![serde_json::to_string(triggers)?.into()],
+    })
+}
+
+/// Takes note that triggers are on no queue any more, so that they are put on it again if their rollout goes on.
+///
+/// # Errors
+/// When the list cannot be written as JSON, which ids always can.
+pub fn mark_unqueued(triggers: &[TriggerKey<'_>]) -> Result<Statement, serde_json::Error> {
+    Ok(Statement {
+        name: "rollout_mark_unqueued",
+        sql: "/* rollout_mark_unqueued */
+            UPDATE rollout_devices SET queued_at = NULL
+            FROM json_each(?1) AS dropped
+            WHERE rollout_devices.rollout_id = dropped.value->>'rollout_id'
+              AND rollout_devices.device_id = dropped.value->>'device_id'
+              AND rollout_devices.attempt = dropped.value->>'attempt'",
         params: vec![serde_json::to_string(triggers)?.into()],
     })
 }

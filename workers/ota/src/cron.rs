@@ -2,13 +2,42 @@
 //! the clock ticks.
 
 use rs1_domain::event::Tick;
-use rs1_domain::port::{Database, PortError};
-use rs1_store::cron;
+use rs1_domain::port::PortError;
+use rs1_domain::time::DAY;
+use rs1_rollout::Policy;
+use rs1_store::rollouts::{self, RolloutId};
+use rs1_store::sql::{rows, run};
+use rs1_store::{cron, idempotency};
 
-/// Runs a trigger, unless that run was taken before. What it did, for the log.
+use crate::engine::advance::advance;
+use crate::world::{Engine, Ports};
+
+/// Answers to requests with a key that are forgotten by one run.
+const PRUNE: u32 = 500;
+
+/// Runs a trigger, unless that run was taken before: takes every rollout a step further that may move without an
+/// operator. What it did, for the log.
 ///
 /// # Errors
-/// What failed.
-pub async fn tick(tick: &Tick, db: &impl Database) -> Result<String, PortError> {
-    cron::leased(db, "ota", tick, async || Ok("ticked".to_owned())).await
+/// What failed. Other rollouts were taken further all the same, and the next run does what this one left.
+pub async fn tick(tick: &Tick, policy: &Policy, engine: &Engine<impl Ports>) -> Result<String, PortError> {
+    let Engine { db, triggers, random, .. } = engine;
+    cron::leased(db, "ota", tick, async || {
+        let prune = idempotency::prune(tick.now.plus(-DAY), PRUNE);
+        let [due, _] = run(db, [rollouts::due(tick.now), prune]).await?;
+        let due = rows::<RolloutId>(&due)?;
+        let (mut actions, mut queued, mut failed) = (0_usize, 0_usize, None);
+        for RolloutId { rollout_id } in &due {
+            match advance(db, triggers, random, policy, rollout_id, tick.now).await {
+                Ok(advanced) => {
+                    actions = actions.saturating_add(advanced.actions);
+                    queued = queued.saturating_add(advanced.queued);
+                }
+                Err(error) => failed = Some(error),
+            }
+        }
+        let done = format!("{} rollouts: {actions} actions, {queued} triggers queued", due.len());
+        failed.map_or(Ok(done), Err)
+    })
+    .await
 }

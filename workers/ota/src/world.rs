@@ -4,7 +4,7 @@
 use std::cell::RefCell;
 
 use rs1_auth::jwt::KeyCache;
-use rs1_domain::port::{Database, DocumentSource, Queue, Random, SignatureVerifier};
+use rs1_domain::port::{Broker, Database, DocumentSource, Queue, Random, SignatureVerifier};
 
 /// The kinds of ports: the runtime's in the worker, doubles in native tests.
 pub trait Ports {
@@ -16,11 +16,13 @@ pub trait Ports {
     type Signatures: SignatureVerifier;
     /// The producer's end of a queue.
     type Queue: Queue;
+    /// Tells devices.
+    type Broker: Broker;
     /// Randomness.
     type Random: Random;
 }
 
-/// The ports of one invocation.
+/// The ports of one request.
 pub struct World<'a, P: Ports> {
     /// D1.
     pub db: P::Db,
@@ -28,10 +30,26 @@ pub struct World<'a, P: Ports> {
     pub documents: P::Documents,
     /// Verifies operators' tokens.
     pub signatures: P::Signatures,
+    /// Triggers that are to be handed to the broker.
+    pub triggers: P::Queue,
     /// What was learnt of devices' updates.
     pub reports: P::Queue,
     /// Randomness.
     pub random: P::Random,
     /// The operators' keys as fetched last; lives as long as the isolate.
     pub keys: &'a RefCell<KeyCache>,
+}
+
+/// The ports of what queues and the clock wake.
+pub struct Engine<P: Ports> {
+    /// D1.
+    pub db: P::Db,
+    /// Triggers that are to be handed to the broker.
+    pub triggers: P::Queue,
+    /// What was learnt of devices' updates.
+    pub reports: P::Queue,
+    /// Tells devices.
+    pub broker: P::Broker,
+    /// Randomness.
+    pub random: P::Random,
 }

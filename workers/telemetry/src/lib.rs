@@ -1,8 +1,8 @@
 //! The telemetry worker: everything that EMQX calls, and what follows from it.
 //!
 //! - [`routes`]: admission (`/webhook/mqtt-auth`, `/webhook/mqtt-acl`) and what devices say
-//!   (`/webhook/device-state`, `/webhook/telemetry`, `/webhook/device-offline`, `/webhook/config-status`,
-//!   `/webhook/diagnostics`);
+//!   (`/webhook/device-state`, `/webhook/telemetry`, `/webhook/ota-status`, `/webhook/device-offline`,
+//!   `/webhook/config-status`, `/webhook/diagnostics`);
 //! - [`queue`]: the consumer that archives and counts telemetry, and keeps the security log;
 //! - [`cron`]: the hourly sweep.
 //!
@@ -57,6 +57,7 @@ mod worker {
         World {
             db: D1::new(env, "DB"),
             queue: Producer::new(env, "TELEMETRY_QUEUE"),
+            updates: Producer::new(env, "OTA_STATUS_QUEUE"),
             archives: R2::new(env, "ARCHIVES"),
             files: R2::new(env, "R2"),
             random: Crypto,

@@ -6,7 +6,7 @@ use rs1_domain::{Answer, Method, Problem, Request, limits};
 use rs1_store::health;
 
 use crate::config::Config;
-use crate::handlers::{acl, auth, config_status, diagnostics, gone, state, telemetry};
+use crate::handlers::{acl, auth, config_status, diagnostics, gone, ota_status, state, telemetry};
 use crate::world::{Ports, World};
 
 /// The request headers that this worker reads.
@@ -27,6 +27,8 @@ pub enum Route {
     DeviceOffline,
     /// A device measured.
     Telemetry,
+    /// A device says how its update goes.
+    OtaStatus,
     /// A device made something of a zone configuration.
     ConfigStatus,
     /// A device answers an operator.
@@ -34,13 +36,14 @@ pub enum Route {
 }
 
 impl Route {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Health,
         Self::MqttAuth,
         Self::MqttAcl,
         Self::DeviceState,
         Self::DeviceOffline,
         Self::Telemetry,
+        Self::OtaStatus,
         Self::ConfigStatus,
         Self::Diagnostics,
     ];
@@ -54,6 +57,7 @@ impl Route {
             Self::DeviceState => "/webhook/device-state",
             Self::DeviceOffline => "/webhook/device-offline",
             Self::Telemetry => "/webhook/telemetry",
+            Self::OtaStatus => "/webhook/ota-status",
             Self::ConfigStatus => "/webhook/config-status",
             Self::Diagnostics => "/webhook/diagnostics",
         }
@@ -118,9 +122,10 @@ async fn answer(
     match route {
         Route::MqttAuth => auth::authenticate(&world.db, &world.queue, config, request).await,
         Route::MqttAcl => acl::authorize(&world.queue, &world.random, request).await,
-        Route::DeviceState => state::report(&world.db, &world.broker, request).await,
+        Route::DeviceState => state::report(&world.db, &world.updates, &world.broker, request).await,
         Route::DeviceOffline => gone::report(&world.db, request).await,
         Route::Telemetry => telemetry::accept(world, request).await,
+        Route::OtaStatus => ota_status::accept(&world.updates, request).await,
         Route::ConfigStatus => config_status::report(&world.db, request).await,
         Route::Diagnostics => diagnostics::report(world, request).await,
         Route::Health => Err(Problem::internal("health was answered above")),

@@ -19,6 +19,8 @@ pub struct World<P: Ports> {
     pub db: P::Database,
     /// The producer's end of the telemetry queue.
     pub queue: P::Queue,
+    /// The producer's end of the queue of updates.
+    pub updates: P::Queue,
     /// The R2 bucket of archives.
     pub archives: P::Bucket,
     /// The R2 bucket of what is kept for a while: answers to diagnostics.

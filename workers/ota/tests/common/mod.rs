@@ -11,10 +11,11 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use pollster::block_on;
 use rs1_auth::jwt::KeyCache;
 use rs1_domain::port::{
-    Database, DocumentSource, Outcome, PortError, Queue, Random, Sending, SignatureVerifier, Statement,
+    Broker, Database, DocumentSource, Outcome, PortError, Publication, Published, Queue, Random, Sending,
+    SignatureVerifier, Statement,
 };
 use rs1_domain::{Answer, Method, Request, RequestId, UnixMillis};
-use rs1_store::doubles::{Counting, MemoryFiles, MemoryQueue};
+use rs1_store::doubles::{Counting, MemoryBroker, MemoryFiles, MemoryQueue};
 use rs1_store::native::NativeDatabase;
 use rs1_worker_ota::config::Config;
 use rs1_worker_ota::routes;
@@ -28,7 +29,9 @@ pub struct Cloud {
     pub config: Config,
     pub db: NativeDatabase,
     pub files: MemoryFiles,
+    pub triggers: MemoryQueue,
     pub reports: MemoryQueue,
+    pub broker: MemoryBroker,
     pub random: Counting,
     pub keys: RefCell<KeyCache>,
     pub now: Cell<UnixMillis>,
@@ -56,7 +59,9 @@ impl Cloud {
             config: Config::read(&setting).unwrap_or_else(|faults| panic!("{faults:?}")),
             db: NativeDatabase::new(),
             files: MemoryFiles::default(),
+            triggers: MemoryQueue::default(),
             reports: MemoryQueue::default(),
+            broker: MemoryBroker::default(),
             random: Counting::default(),
             keys: RefCell::new(KeyCache::new()),
             now: Cell::new(NOW),
@@ -82,6 +87,7 @@ impl Cloud {
             db: Lent(&self.db),
             documents: Certificates,
             signatures: AnySignature,
+            triggers: Lent(&self.triggers),
             reports: Lent(&self.reports),
             random: Lent(&self.random),
             keys: &self.keys,
@@ -162,6 +168,7 @@ impl<'a> Ports for Doubles<'a> {
     type Documents = Certificates;
     type Signatures = AnySignature;
     type Queue = Lent<'a, MemoryQueue>;
+    type Broker = Lent<'a, MemoryBroker>;
     type Random = Lent<'a, Counting>;
 }
 
@@ -181,6 +188,16 @@ impl Queue for Lent<'_, MemoryQueue> {
 
     async fn send_all(&self, messages: &[Sending]) -> Result<(), PortError> {
         self.0.send_all(messages).await
+    }
+}
+
+impl Broker for Lent<'_, MemoryBroker> {
+    async fn publish(&self, messages: &[Publication]) -> Result<Vec<Published>, PortError> {
+        self.0.publish(messages).await
+    }
+
+    async fn kick(&self, client_id: &str) -> Result<bool, PortError> {
+        self.0.kick(client_id).await
     }
 }
 

@@ -5,5 +5,6 @@ pub mod auth;
 pub mod config_status;
 pub mod diagnostics;
 pub mod gone;
+pub mod ota_status;
 pub mod state;
 pub mod telemetry;

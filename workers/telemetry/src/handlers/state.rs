@@ -1,10 +1,11 @@
 //! `POST /webhook/device-state`: a device says what it is, or its last will says that it is gone.
 
-use rs1_domain::port::{Broker, Database, PortError, Published};
+use rs1_domain::port::{Broker, Database, PortError, Published, Queue};
 use rs1_domain::time::MINUTE;
 use rs1_domain::topic::Channel;
 use rs1_domain::wire::{Envelope, State};
 use rs1_domain::{Answer, DeviceId, Faults, Problem, Request, UnixMillis};
+use rs1_rollout::{OtaEvent, Sighting};
 use rs1_store::Statement;
 use rs1_store::devices::{self, Reported};
 use rs1_store::sql::{first_row, run};
@@ -13,11 +14,17 @@ use rs1_zones::delivery::publication;
 
 /// 1. reads the message and the state in it;
 /// 2. commits it, unless something newer is known: one guarded statement, which says what follows;
-/// 3. sees to what follows: a zone configuration that the device has not got is sent to it.
+/// 3. sees to what follows: what matters to updates is handed on; a zone configuration that the device has not got is
+///    sent to it.
 ///
 /// # Errors
-/// 422 naming every fault, 404 for a device that is not enrolled, 503 when the database fails.
-pub async fn report(db: &impl Database, broker: &impl Broker, request: &Request) -> Result<Answer, Problem> {
+/// 422 naming every fault, 404 for a device that is not enrolled, 503 when the database or the queue fails.
+pub async fn report(
+    db: &impl Database,
+    updates: &impl Queue,
+    broker: &impl Broker,
+    request: &Request,
+) -> Result<Answer, Problem> {
     let message = Envelope::read(&request.body, request.now)?;
     if message.channel != Channel::State {
         let mut faults = Faults::new();
@@ -38,6 +45,12 @@ pub async fn report(db: &impl Database, broker: &impl Broker, request: &Request)
     let Some(reported) = first_row::<Reported>(&done)? else { return unchanged(db, &message.device).await };
     if let (true, Some(sku)) = (reported.sku_unknown, state.product_sku) {
         run(db, [devices::learn_sku(&message.device, sku)]).await?;
+    }
+    if reported.matters_to_updates {
+        // If this fails EMQX sends the message again, and by then it still means the same.
+        let sighting = Sighting::of(&state, message.received_at, reported.came_online);
+        let event = OtaEvent::State { device_id: message.device.clone(), sighting };
+        updates.send(&event.to_json()).await?;
     }
     let answer = Answer::empty(204);
     if !reported.zones_due {

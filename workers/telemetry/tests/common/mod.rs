@@ -67,6 +67,7 @@ impl Cloud {
             world: World {
                 db: NativeDatabase::new(),
                 queue: MemoryQueue::default(),
+                updates: MemoryQueue::default(),
                 archives: MemoryBucket::default(),
                 files: MemoryBucket::default(),
                 random: Counting::default(),
