@@ -556,11 +556,8 @@ fn stages_a_good_image_reaches_all_through_all_four() {
     assert_eq!(widest, [20, 200, 1_000, 2_000]);
     assert_eq!(world.rollout.status, Status::Completed);
     assert_eq!(world.count(DeviceState::Confirmed), 2_000);
-    assert_eq!(
-        world.rollout.stage_started_at,
-        Some(T0.plus(hours(1 + 4 + 24))),
-        "no stage took longer than it must"
-    );
+    let last_begun = world.rollout.stage_started_at.unwrap().since(T0.plus(hours(1 + 4 + 24)));
+    assert!((0..minutes(1)).contains(&last_begun), "no stage took longer than it must: {last_begun} ms");
 }
 
 #[test]

@@ -425,8 +425,7 @@ fn the_policy_of_production_is_the_one_that_is_written_down() {
     assert_eq!(policy.triggers_per_run, 100);
     assert_eq!(policy.min_outcomes, 10);
     assert_eq!((policy.spike_failures, policy.spike_window), (5, hours(1)));
-    let shares =
-        [policy.pause_share, policy.abort_share, policy.rollback_share].map(|share| share.fraction());
-    assert_eq!(shares, [0.02, 0.05, 0.01]);
+    let shares = [policy.pause_share, policy.abort_share, policy.rollback_share];
+    assert_eq!(shares, [2, 5, 1].map(Share::percent));
     assert_eq!(policy.min_confirmed, 10);
 }
