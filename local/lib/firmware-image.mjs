@@ -16,6 +16,9 @@ const SEGMENTS = 6;
 /** The end of the description, and so the smallest body that has one. */
 const LEAST_BODY = DESCRIPTION + 256;
 
+/** The smallest image there can be, in bytes. */
+export const LEAST_SIZE = LEAST_BODY + BLOCK;
+
 const sha256 = (bytes) => createHash('sha256').update(bytes).digest();
 
 /** A new P-256 signing key. */
@@ -40,7 +43,7 @@ export const readKey = (pem) => createPrivateKey(pem);
  * @param {Date} [options.builtAt]
  */
 export function makeImage({ version, key, project = 'rs1_pro', counter = 1, size = 64 * 1024, builtAt = new Date() }) {
-  if (size < LEAST_BODY + BLOCK) throw new Error(`an image has at least ${LEAST_BODY + BLOCK} bytes, not ${size}`);
+  if (size < LEAST_SIZE) throw new Error(`an image has at least ${LEAST_SIZE} bytes, not ${size}`);
   const body = randomFillSync(Buffer.alloc(size - BLOCK));
   body[0] = 0xe9;
   body[1] = SEGMENTS;

@@ -23,11 +23,14 @@ export async function receive(env, binding, key, request, size, view, headLength
   // R2 wants to know a length beforehand; this one is held to it.
   const { readable, writable } = new FixedLengthStream(size);
   const [ofAll, ofSigned, out] = [...hashes, writable].map((stream) => stream.getWriter());
-  // Whoever fails first fails the others, whose own errors then say no more.
   const storing = store.put(key, readable, { onlyIf: IF_NEW, httpMetadata: { contentType: CONTENT_TYPE } });
+  // If R2 gives up early nobody reads what we write, and a write would wait for ever.
+  const refused = new Promise((_, fail) => storing.then((stored) => stored ?? fail(new Error("the key is taken")), fail));
   const digests = hashes.map(({ digest }) => digest);
-  for (const promise of [storing, ...digests]) promise.catch(() => {});
-  const giveUp = (reason) => Promise.allSettled([ofAll, ofSigned, out].map((writer) => writer.abort(reason)));
+  for (const promise of [storing, refused, ...digests]) promise.catch(() => {});
+  const giveUp = (reason) => {
+    for (const writer of [ofAll, ofSigned, out]) writer.abort(reason).catch(() => {});
+  };
 
   const chunks = (given ? ReadableStream.from([given]) : request.body).getReader();
   let at = 0;
@@ -36,12 +39,11 @@ export async function receive(env, binding, key, request, size, view, headLength
     try {
       ({ value: chunk } = await chunks.read());
     } catch (error) {
-      await giveUp(error);
+      giveUp(error);
       await storing.catch(() => {});
       return undefined;
     }
-    if (chunk === undefined) break;
-    if (at + chunk.length > size) break;
+    if (chunk === undefined || at + chunk.length > size) break;
     if (at < head.length) head.set(chunk.subarray(0, head.length - at), at);
     if (at + chunk.length > signed) {
       const from = Math.max(0, signed - at);
@@ -50,9 +52,10 @@ export async function receive(env, binding, key, request, size, view, headLength
     const part = chunk.subarray(0, Math.max(0, signed - at));
     at += chunk.length;
     try {
-      await Promise.all([out.write(chunk), ofAll.write(chunk), part.length > 0 && ofSigned.write(part)]);
+      const written = Promise.all([out.write(chunk), ofAll.write(chunk), part.length > 0 && ofSigned.write(part)]);
+      await Promise.race([written, refused]);
     } catch (error) {
-      await giveUp(error);
+      giveUp(error);
       // What R2 says is the cause; that nobody reads what we write is not.
       await storing;
       throw error;
@@ -60,12 +63,12 @@ export async function receive(env, binding, key, request, size, view, headLength
   }
   if (at !== size) {
     const reason = new Error("the body has another length than it said");
-    await Promise.all([chunks.cancel(reason).catch(() => {}), giveUp(reason)]);
-    await storing.catch(() => {});
+    giveUp(reason);
+    await Promise.allSettled([chunks.cancel(reason), storing]);
     return undefined;
   }
-  await Promise.all([ofAll.close(), ofSigned.close(), out.close().catch(() => {})]);
-  if ((await storing) === null) throw new Error("the key is taken");
+  await Promise.race([Promise.all([ofAll.close(), ofSigned.close(), out.close()]), refused]);
+  await storing;
   const [sha256, ofSignedOnly] = await Promise.all(digests);
   return [new Uint8Array(sha256), new Uint8Array(ofSignedOnly), head, tail];
 }
