@@ -59,18 +59,20 @@ pub fn quoted(name: &str) -> String {
 /// The query for the rows of a table after a key, as literals: columns `key` (a JSON array) and `line`. Its parameters are the
 /// key's values, if there is one, and the number of rows.
 pub fn page_query(table: &Table, after_key: bool) -> String {
+    // Qualified, because in ORDER BY a bare name would be the result's column before it is the table's.
+    let column = |name: &String| format!("t.{}", quoted(name));
     // D1 lets a function have 32 arguments and an expression be 100 deep.
     let groups = table
         .columns
         .chunks(30)
         .map(|columns| {
-            let literals = columns.iter().map(|name| format!("quote({})", quoted(name)));
+            let literals = columns.iter().map(|name| format!("quote({})", column(name)));
             format!("concat_ws(',', {})", literals.collect::<Vec<_>>().join(", "))
         })
         .collect::<Vec<_>>();
     let line =
         if groups.len() == 1 { groups.concat() } else { format!("concat_ws(',', {})", groups.join(", ")) };
-    let key = table.key.iter().map(|name| quoted(name)).collect::<Vec<_>>().join(", ");
+    let key = table.key.iter().map(column).collect::<Vec<_>>().join(", ");
     let values = (1..=table.key.len()).map(|index| format!("?{index}")).collect::<Vec<_>>().join(", ");
     let (filter, limit) = if after_key {
         (format!(" WHERE ({key}) > ({values})"), table.key.len().saturating_add(1))
@@ -78,7 +80,7 @@ pub fn page_query(table: &Table, after_key: bool) -> String {
         (String::new(), 1)
     };
     format!(
-        "/* backup_page */ SELECT json_array({key}) AS key, '(' || {line} || ')' AS line FROM {}{filter} ORDER BY {key} LIMIT ?{limit}",
+        "/* backup_page */ SELECT json_array({key}) AS key, '(' || {line} || ')' AS line FROM {} AS t{filter} ORDER BY {key} LIMIT ?{limit}",
         quoted(&table.name)
     )
 }
@@ -125,10 +127,13 @@ mod tests {
     fn a_page_is_asked_for_within_the_limits_of_d1() {
         assert_eq!(
             page_query(&table(2), true),
-            "/* backup_page */ SELECT json_array(\"c0\", \"c1\") AS key, '(' || concat_ws(',', quote(\"c0\"), quote(\"c1\")) || ')' AS line \
-             FROM \"t\" WHERE (\"c0\", \"c1\") > (?1, ?2) ORDER BY \"c0\", \"c1\" LIMIT ?3"
+            "/* backup_page */ SELECT json_array(t.\"c0\", t.\"c1\") AS key, \
+             '(' || concat_ws(',', quote(t.\"c0\"), quote(t.\"c1\")) || ')' AS line \
+             FROM \"t\" AS t WHERE (t.\"c0\", t.\"c1\") > (?1, ?2) ORDER BY t.\"c0\", t.\"c1\" LIMIT ?3"
         );
-        assert!(page_query(&table(2), false).ends_with("FROM \"t\" ORDER BY \"c0\", \"c1\" LIMIT ?1"));
+        assert!(
+            page_query(&table(2), false).ends_with("FROM \"t\" AS t ORDER BY t.\"c0\", t.\"c1\" LIMIT ?1")
+        );
         let wide = page_query(&table(65), false);
         assert_eq!(wide.matches("concat_ws").count(), 4);
     }
