@@ -1,6 +1,7 @@
 //! What the workers that people call have in common: `device-api` and `ota`.
 //!
 //! - [`operator`]: who is asking, from the token that Cloudflare Access issued;
+//! - [`if_match`]: which version a change was made from;
 //! - [`keys`]: whether a token was signed by whom it names;
 //! - [`audit`]: no admin access without a trace;
 //! - [`if_match`]: which version a change was made from;

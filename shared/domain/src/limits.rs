@@ -47,3 +47,18 @@ pub const TELEMETRY_METRICS: usize = 64;
 
 /// In place of a limit: the body of such a request is not read before its handler is asked, which streams it.
 pub const STREAMED_BODY: usize = usize::MAX;
+
+/// Most devices that a user has a role with. The database keeps it too (migration 0007).
+pub const USER_DEVICES: u32 = 50;
+
+/// Most people with a role in one device, those who are invited counted: a household, not a crowd.
+pub const DEVICE_PEOPLE: u32 = 20;
+
+/// Longest name of a device or a room, in characters.
+pub const PROFILE_TEXT: usize = 64;
+
+/// Largest body of an import of orders: 1,000 lines of at most 512 bytes.
+pub const BULK_ORDERS_BODY: usize = 512 * 1024;
+
+/// Most lines of one import of orders.
+pub const BULK_ORDERS_LINES: usize = 1_000;

@@ -3,7 +3,7 @@
 use rs1_domain::port::Statement;
 use rs1_domain::time::{as_millis, as_optional_millis};
 use rs1_domain::wire::State;
-use rs1_domain::{DeviceId, MacAddress, Sku, UnixMillis};
+use rs1_domain::{DeviceId, MacAddress, Sku, UnixMillis, UserId};
 use serde::{Deserialize, Serialize};
 
 use crate::sql::{PageRequest, flag, optional_flag};
@@ -209,11 +209,20 @@ pub struct Device {
     pub mac_address: MacAddress,
     /// Its variant, if known.
     pub product_sku: Option<Sku>,
+    /// What its people call it.
+    pub name: Option<String>,
+    /// Where it is.
+    pub room: Option<String>,
     /// When it was enrolled.
     #[serde(deserialize_with = "as_millis::deserialize")]
     pub enrolled_at: UnixMillis,
     /// Who enrolled it.
     pub enrolled_by: String,
+    /// When it first reported for duty.
+    #[serde(deserialize_with = "as_optional_millis::deserialize")]
+    pub provisioned_at: Option<UnixMillis>,
+    /// Who owns it.
+    pub owner: Option<UserId>,
     /// Whether it is connected, as far as is known.
     #[serde(deserialize_with = "flag")]
     pub online: bool,
@@ -249,31 +258,114 @@ pub struct Device {
     pub reset_reason: Option<String>,
 }
 
+/// The columns of a [`Device`].
+macro_rules! device_columns {
+    () => {
+        "device_id, mac_address, product_sku, name, room, enrolled_at, enrolled_by, provisioned_at,
+              (SELECT user_id FROM device_access AS a WHERE a.device_id = devices.device_id AND a.role = 'owner') AS owner,
+              online, offline_reason, last_seen_at, last_telemetry_at, nullif(state_at, 0) AS state_at, firmware_version,
+              protocol_version, uptime_sec, wifi_rssi, config_version, zone_count, radar_connected,
+              boot_count, reset_reason"
+    };
+}
+
+/// What every list of devices asks beyond what its index is searched for. A question for text is one of an operator, seldom, and may
+/// look at every device that the index leaves.
+macro_rules! device_filters {
+    () => {
+        "(?3 IS NULL OR online = ?3) AND (?4 IS NULL OR firmware_version = ?4) AND (?5 IS NULL OR product_sku = ?5)
+              AND (?6 IS NULL OR instr(device_id, ?6) = 1 OR instr(lower(mac_address), ?6) > 0
+                OR instr(lower(coalesce(name, '')), ?6) > 0
+                OR EXISTS (SELECT 1 FROM device_access AS a JOIN users AS u ON u.user_id = a.user_id
+                           WHERE a.device_id = devices.device_id AND a.role = 'owner' AND u.email = ?6))
+            ORDER BY device_id LIMIT ?2"
+    };
+}
+
 /// A [`Device`] by its id.
 pub fn by_id(device: &DeviceId) -> Statement {
     Statement {
         name: "device_by_id",
-        sql: "/* device_by_id */
-            SELECT device_id, mac_address, product_sku, enrolled_at, enrolled_by, online, offline_reason,
-              last_seen_at, last_telemetry_at, nullif(state_at, 0) AS state_at, firmware_version,
-              protocol_version, uptime_sec, wifi_rssi, config_version, zone_count, radar_connected,
-              boot_count, reset_reason
-            FROM devices WHERE device_id = ?1",
+        sql: concat!("/* device_by_id */ SELECT ", device_columns!(), " FROM devices WHERE device_id = ?1"),
         params: vec![device.as_str().into()],
     }
 }
 
-/// A page of [`Device`]s, in the order of their ids.
-pub fn list(page: &PageRequest) -> Statement {
+/// Which devices an operator wants to see.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// Those that are connected, or those that are not.
+    pub online: Option<bool>,
+    /// Those that run this version.
+    pub version: Option<String>,
+    /// Those of this variant.
+    pub sku: Option<Sku>,
+    /// Those whose id begins so, whose MAC address or name has this in it, or whose owner has this address; in lower case.
+    pub text: Option<String>,
+}
+
+/// A page of the [`Device`]s that are wanted, in the order of their ids. The narrowest index that there is for the question is read in
+/// that order.
+pub fn list(wanted: &Wanted, page: &PageRequest) -> Statement {
+    let params = vec![
+        page.after.as_deref().unwrap_or_default().into(),
+        page.rows().into(),
+        wanted.online.into(),
+        wanted.version.as_deref().into(),
+        wanted.sku.map(Sku::as_str).into(),
+        wanted.text.as_deref().into(),
+    ];
+    match wanted {
+        Wanted { version: Some(_), .. } => Statement {
+            name: "device_list_by_version",
+            sql: concat!(
+                "/* device_list_by_version */ SELECT ",
+                device_columns!(),
+                " FROM devices WHERE firmware_version = ?4 AND device_id > ?1 AND ",
+                device_filters!()
+            ),
+            params,
+        },
+        Wanted { online: Some(_), .. } => Statement {
+            name: "device_list_by_presence",
+            sql: concat!(
+                "/* device_list_by_presence */ SELECT ",
+                device_columns!(),
+                " FROM devices WHERE online = ?3 AND device_id > ?1 AND ",
+                device_filters!()
+            ),
+            params,
+        },
+        Wanted { sku: Some(_), .. } => Statement {
+            name: "device_list_by_sku",
+            sql: concat!(
+                "/* device_list_by_sku */ SELECT ",
+                device_columns!(),
+                " FROM devices WHERE product_sku = ?5 AND device_id > ?1 AND ",
+                device_filters!()
+            ),
+            params,
+        },
+        _ => Statement {
+            name: "device_list",
+            sql: concat!(
+                "/* device_list */ SELECT ",
+                device_columns!(),
+                " FROM devices WHERE device_id > ?1 AND ",
+                device_filters!()
+            ),
+            params,
+        },
+    }
+}
+
+/// Notes that a device has reported for duty.
+pub fn provision(device: &DeviceId, at: UnixMillis) -> Statement {
     Statement {
-        name: "device_list",
-        sql: "/* device_list */
-            SELECT device_id, mac_address, product_sku, enrolled_at, enrolled_by, online, offline_reason,
-              last_seen_at, last_telemetry_at, nullif(state_at, 0) AS state_at, firmware_version,
-              protocol_version, uptime_sec, wifi_rssi, config_version, zone_count, radar_connected,
-              boot_count, reset_reason
-            FROM devices WHERE device_id > ?1 ORDER BY device_id LIMIT ?2",
-        params: vec![page.after.as_deref().unwrap_or_default().into(), page.rows().into()],
+        name: "provision",
+        sql: "/* provision */
+            UPDATE devices SET provisioned_at = ?2 WHERE device_id = ?1 AND provisioned_at IS NULL",
+        params: vec![device.as_str().into(), at.into()],
     }
 }
 

@@ -8,6 +8,7 @@
 //! - [`access`]: who may do what with which device;
 //! - [`devices`]: enrolment, admission, state, presence, lists;
 //! - [`users`]: who people are, and their sessions; [`orders`]: what they bought;
+//! - [`fleet`]: the whole in numbers;
 //! - [`telemetry`]: hourly rollups;
 //! - [`security`]: the audit log, the security log, failed authentications;
 //! - [`rollouts`]: who gets which firmware, and how far each has come;
@@ -41,6 +42,7 @@ pub mod diagnostics;
 #[cfg(feature = "native")]
 pub mod doubles;
 pub mod firmware;
+pub mod fleet;
 pub mod health;
 pub mod idempotency;
 #[cfg(feature = "native")]

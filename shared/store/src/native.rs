@@ -24,6 +24,7 @@ pub struct NativeDatabase {
     failure: Cell<Option<(&'static str, Failure)>>,
     once: Cell<bool>,
     statements: Cell<u64>,
+    batches: Cell<u64>,
 }
 
 impl NativeDatabase {
@@ -56,6 +57,7 @@ impl NativeDatabase {
             failure: Cell::new(None),
             once: Cell::new(false),
             statements: Cell::new(0),
+            batches: Cell::new(0),
         }
     }
 
@@ -79,6 +81,11 @@ impl NativeDatabase {
     /// How many statements have run so far.
     pub fn statements_run(&self) -> u64 {
         self.statements.get()
+    }
+
+    /// How many batches have run so far, each one way to the database and back.
+    pub fn batches_run(&self) -> u64 {
+        self.batches.get()
     }
 
     /// The query plan of a statement, a line a step.
@@ -144,6 +151,7 @@ impl Database for NativeDatabase {
         if failure == Some(Failure::BeforeCommit) {
             return Err(lost());
         }
+        self.batches.set(self.batches.get().saturating_add(1));
         let mut connection = self.connection.borrow_mut();
         let begun = connection.transaction().map_err(|error| PortError::new("d1", error.to_string()))?;
         let mut outcomes = Vec::with_capacity(statements.len());

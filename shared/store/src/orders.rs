@@ -7,7 +7,7 @@
 //! does not go back to its first buyer.
 
 use rs1_domain::port::Statement;
-use rs1_domain::time::as_optional_millis;
+use rs1_domain::time::{as_millis, as_optional_millis};
 use rs1_domain::{DeviceId, EmailAddress, MacAddress, UnixMillis, UserId};
 use serde::{Deserialize, Serialize};
 
@@ -63,6 +63,9 @@ pub struct Order {
     /// When it made its buyer the owner.
     #[serde(with = "as_optional_millis")]
     pub linked_at: Option<UnixMillis>,
+    /// When it was first heard of.
+    #[serde(with = "as_millis")]
+    pub imported_at: UnixMillis,
     /// The owner of the device, whoever made them that.
     pub owner: Option<UserId>,
 }
@@ -75,7 +78,7 @@ pub fn of_devices(devices: &[&DeviceId]) -> Result<Statement, serde_json::Error>
     Ok(Statement {
         name: "orders_of_devices",
         sql: "/* orders_of_devices */
-            SELECT o.device_id, o.order_id, o.email, o.shipped_at, o.linked_at,
+            SELECT o.device_id, o.order_id, o.email, o.shipped_at, o.linked_at, o.imported_at,
               (SELECT user_id FROM device_access AS a WHERE a.device_id = o.device_id AND a.role = 'owner') AS owner
             FROM (SELECT DISTINCT value FROM json_each(?1)) AS wanted CROSS JOIN orders AS o ON o.device_id = wanted.value",
         params: vec![serde_json::to_string(devices)?.into()],

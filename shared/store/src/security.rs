@@ -1,9 +1,9 @@
 //! The audit log, the security log and the failed authentications behind it.
 
-use rs1_domain::port::Statement;
+use rs1_domain::port::{Param, Statement};
 use rs1_domain::security::{AuthFailure, SecurityEvent, Severity};
 use rs1_domain::time::{MINUTE, as_millis};
-use rs1_domain::{RecordId, RequestId, UnixMillis};
+use rs1_domain::{DeviceId, RecordId, RequestId, UnixMillis};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -47,6 +47,111 @@ pub fn audit(access: &AdminAccess<'_>) -> Statement {
             access.target.into(),
             access.request_id.as_str().into(),
             access.detail.as_ref().map(Value::to_string).into(),
+        ],
+    }
+}
+
+/// Something that changed, and who changed it: `device_shared`, `device_claimed`, ….
+#[derive(Clone, Debug)]
+pub struct Act<'a> {
+    /// `aud-…`.
+    pub id: RecordId,
+    /// When.
+    pub at: UnixMillis,
+    /// Who: a user id, or an operator.
+    pub actor: &'a str,
+    /// What they did.
+    pub action: &'static str,
+    /// The HTTP method.
+    pub method: &'static str,
+    /// The route's pattern.
+    pub route: &'static str,
+    /// The device.
+    pub target: &'a DeviceId,
+    /// The request.
+    pub request_id: &'a RequestId,
+    /// With whom, why.
+    pub detail: Value,
+}
+
+/// Writes down an act, if the statement before this one in the same transaction changed something.
+pub fn act(act: &Act<'_>) -> Statement {
+    Statement {
+        name: "audit_act",
+        sql: "/* audit_act */
+            INSERT INTO audit_log (id, at, actor, action, method, route, target, request_id, detail)
+            SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9 WHERE changes() > 0
+            ON CONFLICT (id) DO NOTHING",
+        params: act.params(),
+    }
+}
+
+/// Writes down an act that no statement carries out: a command to a device.
+pub fn note(act: &Act<'_>) -> Statement {
+    Statement {
+        name: "audit_note",
+        sql: "/* audit_note */
+            INSERT INTO audit_log (id, at, actor, action, method, route, target, request_id, detail)
+            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT (id) DO NOTHING",
+        params: act.params(),
+    }
+}
+
+impl Act<'_> {
+    fn params(&self) -> Vec<Param> {
+        vec![
+            self.id.as_str().into(),
+            self.at.into(),
+            self.actor.into(),
+            self.action.into(),
+            self.method.into(),
+            self.route.into(),
+            self.target.as_str().into(),
+            self.request_id.as_str().into(),
+            self.detail.to_string().into(),
+        ]
+    }
+}
+
+/// A row of the audit log.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct AuditRow {
+    /// `aud-…`.
+    pub id: String,
+    /// When.
+    #[serde(deserialize_with = "as_millis::deserialize")]
+    pub at: UnixMillis,
+    /// Who.
+    pub actor: String,
+    /// What they did: `admin_api_access`, `device_shared`, ….
+    pub action: String,
+    /// The HTTP method.
+    pub method: String,
+    /// The route's pattern.
+    pub route: String,
+    /// The request.
+    pub request_id: String,
+    /// Anything more.
+    #[serde(deserialize_with = "optional_json_text")]
+    pub detail: Option<Value>,
+}
+
+fn optional_json_text<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
+    let text = Option::<String>::deserialize(deserializer)?;
+    text.map(|text| serde_json::from_str(&text)).transpose().map_err(serde::de::Error::custom)
+}
+
+/// A page of the [`AuditRow`]s about a device, newest first.
+pub fn audit_of(device: &DeviceId, page: &PageRequest) -> Statement {
+    Statement {
+        name: "audit_of",
+        sql: "/* audit_of */
+            SELECT id, at, actor, action, method, route, request_id, detail
+            FROM audit_log WHERE target = ?1 AND id < ?2 ORDER BY id DESC LIMIT ?3",
+        params: vec![
+            device.as_str().into(),
+            page.after.as_deref().unwrap_or("aud-~").into(),
+            page.rows().into(),
         ],
     }
 }

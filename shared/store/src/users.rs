@@ -8,6 +8,8 @@ use rs1_domain::time::{as_millis, as_optional_millis};
 use rs1_domain::{EmailAddress, SessionId, UnixMillis, UserId};
 use serde::{Deserialize, Serialize};
 
+use crate::sql::PageRequest;
+
 /// Who signs in, by the word of an identity provider.
 #[derive(Clone, Debug)]
 pub struct SignIn<'a> {
@@ -202,5 +204,67 @@ pub fn prune_sessions(before: UnixMillis, limit: u32) -> Statement {
             DELETE FROM sessions WHERE session_id IN
               (SELECT session_id FROM sessions WHERE expires_at < ?1 ORDER BY expires_at LIMIT ?2)",
         params: vec![before.into(), limit.into()],
+    }
+}
+
+/// A user's id, alone.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct UserRow {
+    /// The user.
+    pub user_id: UserId,
+}
+
+/// The [`UserRow`] of the user whose the address is: who proved it last.
+pub fn of_email(email: &EmailAddress) -> Statement {
+    Statement {
+        name: "user_of_email",
+        sql: "/* user_of_email */
+            SELECT user_id FROM users WHERE email = ?1 ORDER BY email_verified_at DESC LIMIT 1",
+        params: vec![email.as_str().into()],
+    }
+}
+
+/// A user, as operators see them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UserSummary {
+    /// The user.
+    pub user_id: UserId,
+    /// Their e-mail address.
+    pub email: EmailAddress,
+    /// When their identity provider last said that it is theirs, which is when they last signed in.
+    #[serde(deserialize_with = "as_millis::deserialize")]
+    pub email_verified_at: UnixMillis,
+    /// What they are called, if known.
+    pub name: Option<String>,
+    /// Whose word it is that they are who they are.
+    pub issuer: String,
+    /// When they first signed in.
+    #[serde(deserialize_with = "as_millis::deserialize")]
+    pub created_at: UnixMillis,
+    /// Devices that they have a role with.
+    pub devices: i64,
+}
+
+/// A page of [`UserSummary`]s, in the order of their ids, which is that of their first sign-in.
+pub fn list(page: &PageRequest) -> Statement {
+    Statement {
+        name: "user_list",
+        sql: "/* user_list */
+            SELECT user_id, email, email_verified_at, name, issuer, created_at,
+              (SELECT count(*) FROM device_access AS a WHERE a.user_id = users.user_id) AS devices
+            FROM users WHERE user_id > ?1 ORDER BY user_id LIMIT ?2",
+        params: vec![page.after.as_deref().unwrap_or_default().into(), page.rows().into()],
+    }
+}
+
+/// The [`UserSummary`]s of an address, who proved it last first: one a provider at most.
+pub fn list_of_email(email: &EmailAddress) -> Statement {
+    Statement {
+        name: "user_list_of_email",
+        sql: "/* user_list_of_email */
+            SELECT user_id, email, email_verified_at, name, issuer, created_at,
+              (SELECT count(*) FROM device_access AS a WHERE a.user_id = users.user_id) AS devices
+            FROM users WHERE email = ?1 ORDER BY email_verified_at DESC LIMIT 50",
+        params: vec![email.as_str().into()],
     }
 }

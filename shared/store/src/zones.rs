@@ -107,8 +107,8 @@ pub struct Written {
     pub version: i64,
 }
 
-/// Takes a device's zones away, for a device that its owner gives up: what is wanted of it is no zones, and what was
-/// drawn before is forgotten. Two statements for one transaction.
+/// Takes the zones of a device away that nobody owns any more: what is wanted of it is no zones, and what was
+/// drawn before is forgotten. Two statements for the transaction in which its owner gives it up.
 pub fn forget(device: &DeviceId, now: UnixMillis) -> [Statement; 2] {
     [
         Statement {
@@ -119,14 +119,16 @@ pub fn forget(device: &DeviceId, now: UnixMillis) -> [Statement; 2] {
                     FROM devices WHERE device_id = ?1)),
                   updated_at = ?2, updated_by = 'system', zones = '[]', attempts = 0,
                   send_at = CASE WHEN (SELECT online FROM devices WHERE device_id = ?1) THEN CAST(?2 AS INTEGER) END
-                WHERE device_id = ?1",
+                WHERE device_id = ?1
+                  AND NOT EXISTS (SELECT 1 FROM device_access WHERE device_id = ?1 AND role = 'owner')",
             params: vec![device.as_str().into(), now.into()],
         },
         Statement {
             name: "zones_forget",
             sql: "/* zones_forget */
                 DELETE FROM zone_versions
-                WHERE device_id = ?1 AND version < (SELECT version FROM zone_configurations WHERE device_id = ?1)",
+                WHERE device_id = ?1 AND version < (SELECT version FROM zone_configurations WHERE device_id = ?1)
+                  AND NOT EXISTS (SELECT 1 FROM device_access WHERE device_id = ?1 AND role = 'owner')",
             params: vec![device.as_str().into()],
         },
     ]

@@ -11,7 +11,7 @@
 use rs1_domain::security::{AuthFailure, SecurityEvent, Severity};
 use rs1_domain::wire::{ConfigStatus, State};
 use rs1_domain::{
-    DeviceId, EmailAddress, FirmwareVersion, MacAddress, Method, RecordId, RequestId, SessionId, Sku,
+    DeviceId, EmailAddress, FirmwareVersion, MacAddress, Method, RecordId, RequestId, Role, SessionId, Sku,
     UnixMillis, UserId,
 };
 use rs1_store::firmware::NewArtifact;
@@ -20,7 +20,7 @@ use rs1_store::security::AdminAccess;
 use rs1_store::sql::PageRequest;
 use rs1_store::telemetry::RollupRow;
 use rs1_store::{
-    Statement, access, backups, cron, devices, diagnostics, firmware, idempotency, orders, rollouts,
+    Statement, access, backups, cron, devices, diagnostics, firmware, fleet, idempotency, orders, rollouts,
     security, telemetry, users, zones,
 };
 
@@ -70,7 +70,13 @@ fn every_statement() -> Vec<Statement> {
         devices::report_gone(&device, "will", None, NOW),
         devices::exists(&device),
         devices::by_id(&device),
-        devices::list(&page),
+        devices::list(&devices::Wanted::default(), &page),
+        devices::list(
+            &devices::Wanted { version: Some("1.0.0".into()), ..devices::Wanted::default() },
+            &page,
+        ),
+        devices::list(&devices::Wanted { online: Some(true), ..devices::Wanted::default() }, &page),
+        devices::list(&devices::Wanted { sku: Some(Sku::Pro), ..devices::Wanted::default() }, &page),
         telemetry::rollups_for(&[(&device, 1)]).unwrap(),
         telemetry::write_rollups(&[row]).unwrap(),
         telemetry::hours(&device, 0),
@@ -296,6 +302,21 @@ fn people_statements(device: &DeviceId) -> Vec<Statement> {
     let session = SessionId::generate(NOW, [0; 10]);
     let email = EmailAddress::parse("ada@example.com").unwrap();
     let who = users::SignIn { issuer: "i", subject: "s", email: &email, name: None, at: NOW };
+    let page = PageRequest { limit: 10, after: None };
+    let id = RecordId::generate("inv", NOW, [0; 10]);
+    let request_id = RequestId::from_header("r").unwrap();
+    let share = access::NewShare { device, owner: &user, email: &email, role: Role::Admin, at: NOW };
+    let act = security::Act {
+        id: id.clone(),
+        at: NOW,
+        actor: "ada",
+        action: "device_shared",
+        method: "POST",
+        route: "/",
+        target: device,
+        request_id: &request_id,
+        detail: serde_json::json!({}),
+    };
     let order = orders::NewOrder {
         device_id: device.clone(),
         order_id: "1".into(),
@@ -303,10 +324,36 @@ fn people_statements(device: &DeviceId) -> Vec<Statement> {
         email: email.clone(),
         shipped_at: None,
     };
-    vec![
+    let mut statements = vec![
         access::role_of(&user, device),
         access::my_devices(&user, None),
         access::my_device(&user, device),
+        access::edit_profile(&user, device, None, None, 0),
+        access::shares(device),
+        access::share_with_user(&share),
+        access::invite(&id, &share),
+        access::share_of(device, &email),
+        access::unshare(device, &user, &user),
+        access::uninvite(device, &user, &id),
+        access::ownership(&user, device),
+        access::give_up(&user, device),
+        access::forget_offers(device),
+        access::forget_profile(device),
+        access::offer(&id, &user, device, &email, NOW, NOW),
+        access::transfer(&user, device, NOW),
+        access::offers_to(&user, &page, NOW),
+        access::withdraw(&user, device),
+        access::claim(device, &user, "ada", NOW),
+        access::owner(device),
+        security::act(&act),
+        security::note(&act),
+        security::audit_of(device, &page),
+        devices::provision(device, NOW),
+        users::of_email(&email),
+        users::list(&page),
+        users::list_of_email(&email),
+        fleet::versions(NOW),
+        fleet::people(NOW),
         users::upsert(&user, &who),
         users::take_up_invitations(&who),
         users::clear_invitations(&who),
@@ -324,7 +371,10 @@ fn people_statements(device: &DeviceId) -> Vec<Statement> {
         orders::link_user(&who),
         orders::mark_linked(&[device], NOW).unwrap(),
         orders::mark_linked_user(&who),
-    ]
+    ];
+    statements.extend(access::forget_people(device));
+    statements.extend(access::accept(&user, "trf-1", device, NOW));
+    statements
 }
 
 fn firmware_statements() -> Vec<Statement> {
@@ -365,7 +415,11 @@ fn firmware_statements() -> Vec<Statement> {
 
 /// What may be scanned, besides a list that came as a parameter (`json_each`, under whatever alias, is the only virtual
 /// table there is): a table with a row a cron trigger, and what a query derived from such (by its alias).
-const SMALL: [&str; 7] = ["wanted", "json_each", "cron_runs", "(subquery", "host", "old", "CONSTANT ROW"];
+const SMALL: [&str; 8] =
+    ["CONSTANT ROW", "holder", "wanted", "json_each", "cron_runs", "(subquery", "host", "old"];
+
+/// The statements that count the whole fleet; their answers are kept, so that each runs once a minute at most.
+const COUNTS: [&str; 2] = ["fleet_versions", "fleet_people"];
 
 #[test]
 fn every_statement_searches_tables_that_grow_by_an_index() {
@@ -377,7 +431,8 @@ fn every_statement_searches_tables_that_grow_by_an_index() {
             let ordered = statement.sql.contains("LIMIT") && step.contains("USING");
             let small =
                 SMALL.iter().any(|name| scanned.starts_with(name)) || scanned.contains("VIRTUAL TABLE");
-            assert!(small || ordered, "{}: {step}", statement.name);
+            let counts = COUNTS.contains(&statement.name);
+            assert!(small || ordered || counts, "{}: {step}", statement.name);
         }
     }
 }

@@ -61,7 +61,7 @@ fn a_list_pages_through_everything_once() {
     let mut request = PageRequest { limit: 10, after: None };
     let mut seen = Vec::new();
     loop {
-        let [outcome] = block_on(run(&db, [devices::list(&request)])).unwrap();
+        let [outcome] = block_on(run(&db, [devices::list(&devices::Wanted::default(), &request)])).unwrap();
         let page =
             Page::of(rows::<Device>(&outcome).unwrap(), &request, |device| device.device_id.to_string());
         seen.extend(page.items.into_iter().map(|device| device.device_id));
@@ -148,7 +148,9 @@ fn a_trigger_that_is_delivered_twice_runs_once() {
 fn a_batch_is_all_or_nothing_and_can_fail_after_it_was_done() {
     let db = NativeDatabase::new();
     let count = || {
-        let [outcome] = block_on(run(&db, [devices::list(&PageRequest::default())])).unwrap();
+        let [outcome] =
+            block_on(run(&db, [devices::list(&devices::Wanted::default(), &PageRequest::default())]))
+                .unwrap();
         rows::<Device>(&outcome).unwrap().len()
     };
     let enroll = |number| devices::enroll(&[new(number, "k")], UnixMillis(5), "ada").unwrap();

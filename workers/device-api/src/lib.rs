@@ -4,6 +4,7 @@
 //! - [`handlers`]: one module a resource;
 //! - [`person`]: which user is asking; [`access`]: what they may do with a device;
 //! - [`cron`]: what is done every minute;
+//! - [`trail`]: who changed what, for the audit log;
 //! - [`limit`]: how often anybody may ask; [`cors`]: which pages may read the answers;
 //! - [`world`]: the ports that handlers are given.
 //!
@@ -20,6 +21,7 @@ pub mod handlers;
 pub mod limit;
 pub mod person;
 pub mod routes;
+pub mod trail;
 pub mod world;
 
 #[cfg(target_arch = "wasm32")]

@@ -11,7 +11,11 @@ use rs1_domain::{Answer, Method, Problem, Request, limits};
 use rs1_store::health;
 
 use crate::config::Config;
-use crate::handlers::{devices, diagnostics, enroll, my_devices, security_log, session, telemetry, zones};
+use crate::handlers::{
+    devices, diagnostics, enroll, my_devices, operators, orders, security_log, session, shares, telemetry,
+    transfers, zones,
+};
+use crate::trail::Trail;
 use crate::world::{Ports, World};
 use crate::{cors, limit, person};
 
@@ -71,6 +75,28 @@ pub enum Person {
     Devices,
     /// One device.
     Device,
+    /// That it is called something else.
+    EditDevice,
+    /// That it is theirs no more.
+    GiveUp,
+    /// That it forgets everything.
+    FactoryReset,
+    /// With whom they share it.
+    Shares,
+    /// That they share it.
+    Share,
+    /// That they share it no more.
+    Unshare,
+    /// What is offered of it.
+    Transfer,
+    /// That it goes to somebody else.
+    OfferTransfer,
+    /// That it does not.
+    WithdrawTransfer,
+    /// That it comes to them.
+    AcceptTransfer,
+    /// What is offered to them.
+    Offers,
     /// What the device watches.
     Zones,
     /// That it watches something else.
@@ -96,6 +122,16 @@ pub enum Admin {
     Device,
     /// One device's hours.
     DeviceTelemetry,
+    /// What was done with one device.
+    DeviceAudit,
+    /// That a device is somebody's.
+    Claim,
+    /// What the shop sold.
+    ImportOrders,
+    /// Who uses the app.
+    Users,
+    /// The whole in numbers.
+    Stats,
     /// That a device tells about itself.
     AskDiagnostics,
     /// What it told.
@@ -113,6 +149,17 @@ pub const ROUTES: &[Route] = &[
     get("/api/me", Endpoint::Person(Person::Me)),
     get("/api/devices", Endpoint::Person(Person::Devices)),
     get("/api/devices/{id}", Endpoint::Person(Person::Device)),
+    patch("/api/devices/{id}", limits::API_BODY, Endpoint::Person(Person::EditDevice)),
+    delete("/api/devices/{id}", Endpoint::Person(Person::GiveUp)),
+    post("/api/devices/{id}/factory-reset", 0, Endpoint::Person(Person::FactoryReset)),
+    get("/api/devices/{id}/shares", Endpoint::Person(Person::Shares)),
+    post("/api/devices/{id}/shares", limits::API_BODY, Endpoint::Person(Person::Share)),
+    delete("/api/devices/{id}/shares/{share}", Endpoint::Person(Person::Unshare)),
+    get("/api/devices/{id}/transfer", Endpoint::Person(Person::Transfer)),
+    post("/api/devices/{id}/transfer", limits::API_BODY, Endpoint::Person(Person::OfferTransfer)),
+    delete("/api/devices/{id}/transfer", Endpoint::Person(Person::WithdrawTransfer)),
+    post("/api/devices/{id}/transfer/accept", 0, Endpoint::Person(Person::AcceptTransfer)),
+    get("/api/transfers", Endpoint::Person(Person::Offers)),
     get("/api/devices/{id}/zones", Endpoint::Person(Person::Zones)),
     put("/api/devices/{id}/zones", limits::API_BODY, Endpoint::Person(Person::ReplaceZones)),
     get("/api/devices/{id}/zones/history", Endpoint::Person(Person::ZoneHistory)),
@@ -123,8 +170,13 @@ pub const ROUTES: &[Route] = &[
     get("/api/admin/devices", Endpoint::Operator(Admin::Devices)),
     get("/api/admin/devices/{id}", Endpoint::Operator(Admin::Device)),
     get("/api/admin/devices/{id}/telemetry", Endpoint::Operator(Admin::DeviceTelemetry)),
+    get("/api/admin/devices/{id}/audit", Endpoint::Operator(Admin::DeviceAudit)),
+    post("/api/admin/devices/{id}/claim", limits::API_BODY, Endpoint::Operator(Admin::Claim)),
     post("/api/admin/devices/{id}/diagnostics", limits::API_BODY, Endpoint::Operator(Admin::AskDiagnostics)),
     get("/api/admin/devices/{id}/diagnostics/{request}", Endpoint::Operator(Admin::Diagnostics)),
+    post("/api/admin/orders/bulk", limits::BULK_ORDERS_BODY, Endpoint::Operator(Admin::ImportOrders)),
+    get("/api/admin/users", Endpoint::Operator(Admin::Users)),
+    get("/api/admin/stats", Endpoint::Operator(Admin::Stats)),
     get("/api/admin/security-log", Endpoint::Operator(Admin::SecurityLog)),
 ];
 
@@ -138,6 +190,10 @@ const fn post(pattern: &'static str, body: usize, endpoint: Endpoint) -> Route {
 
 const fn delete(pattern: &'static str, endpoint: Endpoint) -> Route {
     Route { method: Method::Delete, pattern, body: 0, endpoint }
+}
+
+const fn patch(pattern: &'static str, body: usize, endpoint: Endpoint) -> Route {
+    Route { method: Method::Patch, pattern, body, endpoint }
 }
 
 const fn put(pattern: &'static str, body: usize, endpoint: Endpoint) -> Route {
@@ -270,7 +326,7 @@ async fn answer<P: Ports>(
             };
             let caller = limit::of_person(&person);
             admit(&world.people_limit, &caller, request, world).await?;
-            for_person(wanted, &found.parameters, &person, request, config, world).await
+            for_person(wanted, found, &person, request, world).await
         }
         Endpoint::Operator(wanted) => {
             let keys = &world.memory.operator_keys;
@@ -285,7 +341,7 @@ async fn answer<P: Ports>(
             admit(&world.operators_limit, &caller, request, world).await?;
             let target = Some(found.parameters.first()).filter(|target| !target.is_empty());
             audit::admin_access(&world.db, &world.random, &operator, route.pattern, target, request).await?;
-            for_operator(wanted, &found.parameters, &operator, request, config, world).await
+            for_operator(wanted, found, &operator, request, config, world).await
         }
     }
 }
@@ -324,37 +380,50 @@ async fn for_stranger<P: Ports>(
 
 async fn for_person<P: Ports>(
     wanted: Person,
-    parameters: &Parameters<'_>,
+    found: &Found<'_>,
     person: &access_token::Person,
     request: &Request,
-    _config: &Config,
     world: &World<'_, P>,
 ) -> Result<Answer, Problem> {
-    let (db, device) = (&world.db, parameters.first());
+    let World { db, broker, random, .. } = world;
+    let (device, parameters) = (found.parameters.first(), &found.parameters);
+    let trail = Trail { random, route: found.pattern, request };
     match wanted {
         Person::SignOut => session::sign_out(db, person, request).await,
         Person::Me => session::me(db, person).await,
         Person::Devices => my_devices::list(db, person, request).await,
         Person::Device => my_devices::one(db, person, device, request).await,
+        Person::EditDevice => my_devices::patch(db, person, device, request).await,
+        Person::GiveUp => my_devices::give_up(db, broker, &trail, person, device).await,
+        Person::FactoryReset => my_devices::factory_reset(db, broker, &trail, person, device).await,
+        Person::Shares => shares::list(db, person, device, request).await,
+        Person::Share => shares::share(db, &trail, person, device).await,
+        Person::Unshare => shares::unshare(db, &trail, person, device, parameters.second()).await,
+        Person::Transfer => transfers::show(db, person, device, request).await,
+        Person::OfferTransfer => transfers::offer(db, &trail, person, device).await,
+        Person::WithdrawTransfer => transfers::withdraw(db, &trail, person, device).await,
+        Person::AcceptTransfer => transfers::accept(db, &trail, person, device).await,
+        Person::Offers => transfers::offers(db, person, request).await,
         Person::Zones => zones::show(db, person, device, request).await,
-        Person::ReplaceZones => zones::replace(db, &world.broker, person, device, request).await,
+        Person::ReplaceZones => zones::replace(db, broker, person, device, request).await,
         Person::ZoneHistory => zones::history(db, person, device, request).await,
         Person::ZoneVersion => zones::version(db, person, device, parameters.second(), request).await,
         Person::RestoreZones => {
-            zones::restore(db, &world.broker, person, device, parameters.second(), request).await
+            zones::restore(db, broker, person, device, parameters.second(), request).await
         }
     }
 }
 
 async fn for_operator<P: Ports>(
     wanted: Admin,
-    parameters: &Parameters<'_>,
+    found: &Found<'_>,
     operator: &Operator,
     request: &Request,
     config: &Config,
     world: &World<'_, P>,
 ) -> Result<Answer, Problem> {
-    let db = &world.db;
+    let (db, parameters) = (&world.db, &found.parameters);
+    let trail = Trail { random: &world.random, route: found.pattern, request };
     match wanted {
         Admin::Enroll => enroll::one(db, &world.random, config, operator, request).await,
         Admin::EnrollBulk => enroll::bulk(db, &world.random, config, operator, request).await,
@@ -368,6 +437,11 @@ async fn for_operator<P: Ports>(
         Admin::Diagnostics => {
             diagnostics::fetch(db, &world.files, parameters.first(), parameters.second(), request).await
         }
+        Admin::DeviceAudit => operators::audit(db, parameters.first(), request).await,
+        Admin::Claim => orders::claim(db, &trail, operator, parameters.first()).await,
+        Admin::ImportOrders => orders::import(db, request).await,
+        Admin::Users => operators::users(db, request).await,
+        Admin::Stats => operators::stats(db, &world.cache, request).await,
         Admin::SecurityLog => security_log::list(db, request).await,
     }
 }

@@ -6,7 +6,7 @@ use rs1_domain::{Answer, Method, Problem, Request, limits};
 use rs1_store::health;
 
 use crate::config::Config;
-use crate::handlers::{acl, auth, config_status, diagnostics, gone, ota_status, state, telemetry};
+use crate::handlers::{acl, auth, config_status, diagnostics, gone, ota_status, provision, state, telemetry};
 use crate::world::{Ports, World};
 
 /// The request headers that this worker reads.
@@ -33,10 +33,12 @@ pub enum Route {
     ConfigStatus,
     /// A device answers an operator.
     Diagnostics,
+    /// A device reports for duty.
+    Provision,
 }
 
 impl Route {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Health,
         Self::MqttAuth,
         Self::MqttAcl,
@@ -46,6 +48,7 @@ impl Route {
         Self::OtaStatus,
         Self::ConfigStatus,
         Self::Diagnostics,
+        Self::Provision,
     ];
 
     /// The path, which is also the pattern in logs.
@@ -60,6 +63,7 @@ impl Route {
             Self::OtaStatus => "/webhook/ota-status",
             Self::ConfigStatus => "/webhook/config-status",
             Self::Diagnostics => "/webhook/diagnostics",
+            Self::Provision => "/webhook/provision",
         }
     }
 
@@ -128,6 +132,9 @@ async fn answer(
         Route::OtaStatus => ota_status::accept(&world.updates, request).await,
         Route::ConfigStatus => config_status::report(&world.db, request).await,
         Route::Diagnostics => diagnostics::report(world, request).await,
+        Route::Provision => {
+            provision::provision(&world.db, &world.queue, &world.random, &world.broker, request).await
+        }
         Route::Health => Err(Problem::internal("health was answered above")),
     }
 }

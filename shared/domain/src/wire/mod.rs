@@ -4,7 +4,7 @@
 //! - [`admission`]: what EMQX asks when a client connects, publishes or subscribes, and our answers;
 //! - [`event`]: EMQX's own events (a client disconnected);
 //! - [`ota`]: the trigger of an update, and what a device reports of it;
-//! - [`state`], [`telemetry`], [`config_status`], [`diagnostics`]: the payloads of the contract, section 3.
+//! - [`state`], [`telemetry`], [`config_status`], [`diagnostics`], [`provision`]: the payloads of the contract, section 3.
 //!
 //! Readers name every fault at once ([`Faults`](crate::Faults)) and ignore fields they do not know:
 //! devices of tomorrow may send more.
@@ -16,6 +16,7 @@ pub mod envelope;
 pub mod event;
 pub mod fields;
 pub mod ota;
+pub mod provision;
 pub mod state;
 pub mod telemetry;
 

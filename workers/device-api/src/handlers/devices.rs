@@ -2,19 +2,29 @@
 
 use rs1_api::query::Query;
 use rs1_domain::port::Database;
-use rs1_domain::{Answer, DeviceId, Problem, Request};
-use rs1_store::devices::{self, Device};
+use rs1_domain::{Answer, DeviceId, Problem, Request, Sku};
+use rs1_store::devices::{self, Device, Wanted};
 use rs1_store::sql::{Page, first_row, rows, run};
 
-/// A page of the registry, in the order of device ids.
+/// A page of the registry, in the order of device ids: all of it, or what `status`, `version`, `sku` and `q` leave.
 ///
 /// # Errors
 /// 422 for bad parameters, 503 when the database fails.
 pub async fn list(db: &impl Database, request: &Request) -> Result<Answer, Problem> {
     let mut query = Query::of(request);
     let page = query.page(|cursor| DeviceId::parse(cursor).is_some());
+    let wanted = Wanted {
+        online: query.parsed("status", "must be online or offline", |text| match text {
+            "online" => Some(true),
+            "offline" => Some(false),
+            _ => None,
+        }),
+        version: query.text("version"),
+        sku: query.parsed("sku", Sku::EXPECTED, Sku::parse),
+        text: query.text("q").map(|text| text.to_lowercase()),
+    };
     query.finish()?;
-    let [outcome] = run(db, [devices::list(&page)]).await?;
+    let [outcome] = run(db, [devices::list(&wanted, &page)]).await?;
     let devices = rows::<Device>(&outcome)?;
     Ok(Answer::json(200, &Page::of(devices, &page, |device| device.device_id.to_string())))
 }

@@ -6,5 +6,6 @@ pub mod config_status;
 pub mod diagnostics;
 pub mod gone;
 pub mod ota_status;
+pub mod provision;
 pub mod state;
 pub mod telemetry;
