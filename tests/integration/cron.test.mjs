@@ -10,6 +10,7 @@ import { eventually, startHarness } from './support/harness.mjs';
 
 const DAY = 86_400_000;
 const TRIGGERS = [
+  ['device-api', '* * * * *'],
   ['telemetry', '0 * * * *'],
   ['ota', '* * * * *'],
   ['health', '*/5 * * * *'],
