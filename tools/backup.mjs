@@ -6,7 +6,7 @@ import { createHash } from 'node:crypto';
 import { parseArgs } from 'node:util';
 import { cloudflareClient, credentials } from './delivery/cloudflare.mjs';
 import { offsiteStore } from './delivery/offsite.mjs';
-import { openProject } from './delivery/project.mjs';
+import { backupsBucket, openProject } from './delivery/project.mjs';
 import { SetupError, say } from './lib/say.mjs';
 
 /** A backup older than this is an alarm of its own. */
@@ -16,12 +16,6 @@ const KEPT_DAYS = 30;
 const EMQX_TIMEOUT_MS = 120_000;
 
 const dayBefore = (now, days) => new Date(now.getTime() - days * 86_400_000).toISOString().slice(0, 10);
-
-function backupsBucket({ environment, workers }) {
-  const bound = workers.flatMap(({ config }) => config.r2_buckets).find(({ binding }) => binding === 'BACKUPS');
-  if (!bound) throw new SetupError(`no worker binds BACKUPS in ${environment}`);
-  return bound.bucket_name;
-}
 
 /** The management API's calls for a backup; EMQX writes the file on the node that it asks, so all name that node. */
 function emqxClient(project, env) {

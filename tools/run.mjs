@@ -30,6 +30,7 @@ const COMMANDS = {
   // What it builds, it sets up for itself.
   deploy: { script: 'tools/deploy.mjs', level: 'node', help: 'releases to --env staging|production, or goes back: deploy -- rollback' },
   backup: { script: 'tools/backup.mjs', level: 'node', help: 'emqx or offsite, --env production: what the backup workflow does' },
+  restore: { script: 'tools/restore.mjs', level: 'node', quiet: true, help: 'loads a backup and proves it: --env, --from latest|ID, --into DATABASE' },
   'check:deploy': { script: 'tools/check-deploy.mjs', level: 'wasm', help: 'wrangler deploy --dry-run for every worker and environment' },
 };
 

@@ -64,3 +64,10 @@ export function digestOf(project, { worker, config }) {
   }
   return hash.update(JSON.stringify(config)).digest('hex').slice(0, 24);
 }
+
+/** Where backups are. @param {Project} project */
+export function backupsBucket({ environment, workers }) {
+  const bound = workers.flatMap(({ config }) => config.r2_buckets).find(({ binding }) => binding === 'BACKUPS');
+  if (!bound) throw new SetupError(`no worker binds BACKUPS in ${environment}`);
+  return bound.bucket_name;
+}
