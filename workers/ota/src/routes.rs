@@ -7,10 +7,11 @@ use rs1_api::{audit, operator};
 use rs1_domain::config::BadConfig;
 use rs1_domain::port::FileStore;
 use rs1_domain::{Answer, Method, Problem, Request, limits, range};
+use rs1_rollout::Verb;
 use rs1_store::health;
 
 use crate::config::Config;
-use crate::handlers::{download, firmware, keys, upload};
+use crate::handlers::{download, firmware, keys, replay, rollouts, upload};
 use crate::world::{Ports, World};
 
 /// The request headers that this worker reads.
@@ -18,6 +19,7 @@ pub const HEADERS: &[&str] = &[
     "authorization",
     "cf-access-jwt-assertion",
     "cf-connecting-ip",
+    replay::HEADER,
     upload::HEADERS[0],
     upload::HEADERS[1],
     upload::HEADERS[2],
@@ -45,6 +47,16 @@ pub enum Route<'a> {
     Artifact(&'a str, &'a str),
     /// Withdrawing it.
     Yank(&'a str, &'a str),
+    /// The rollouts.
+    Rollouts,
+    /// One of them.
+    Rollout(&'a str),
+    /// Its devices.
+    RolloutDevices(&'a str),
+    /// Its history.
+    RolloutEvents(&'a str),
+    /// What it is told: its id and the verb.
+    RolloutVerb(&'a str, &'a str),
 }
 
 impl<'a> Route<'a> {
@@ -59,6 +71,11 @@ impl<'a> Route<'a> {
             ["admin", "firmware"] => Self::Artifacts,
             ["admin", "firmware", sku, version] if !version.is_empty() => Self::Artifact(sku, version),
             ["admin", "firmware", sku, version, "yank"] => Self::Yank(sku, version),
+            ["admin", "rollouts"] => Self::Rollouts,
+            ["admin", "rollouts", id] if !id.is_empty() => Self::Rollout(id),
+            ["admin", "rollouts", id, "devices"] => Self::RolloutDevices(id),
+            ["admin", "rollouts", id, "events"] => Self::RolloutEvents(id),
+            ["admin", "rollouts", id, verb] if Verb::parse(verb).is_some() => Self::RolloutVerb(id, verb),
             _ => return None,
         })
     }
@@ -73,22 +90,36 @@ impl<'a> Route<'a> {
             Self::Artifacts => "/admin/firmware",
             Self::Artifact(..) => "/admin/firmware/{sku}/{version}",
             Self::Yank(..) => "/admin/firmware/{sku}/{version}/yank",
+            Self::Rollouts => "/admin/rollouts",
+            Self::Rollout(_) => "/admin/rollouts/{id}",
+            Self::RolloutDevices(_) => "/admin/rollouts/{id}/devices",
+            Self::RolloutEvents(_) => "/admin/rollouts/{id}/events",
+            Self::RolloutVerb(..) => "/admin/rollouts/{id}/{verb}",
         }
     }
 
     fn methods(&self) -> &'static [Method] {
         match self {
-            Self::Keys => &[Method::Get, Method::Head, Method::Post],
+            Self::Keys | Self::Rollouts => &[Method::Get, Method::Head, Method::Post],
             Self::Key(_) => &[Method::Delete],
             Self::Artifact(..) => &[Method::Get, Method::Head, Method::Put],
-            Self::Yank(..) => &[Method::Post],
-            Self::Health | Self::Download(..) | Self::Artifacts => &[Method::Get, Method::Head],
+            Self::Yank(..) | Self::RolloutVerb(..) => &[Method::Post],
+            Self::Health
+            | Self::Download(..)
+            | Self::Artifacts
+            | Self::Rollout(_)
+            | Self::RolloutDevices(_)
+            | Self::RolloutEvents(_) => &[Method::Get, Method::Head],
         }
     }
 
     fn target(&self) -> Option<String> {
         match self {
-            Self::Key(key) => Some((*key).to_owned()),
+            Self::Key(id)
+            | Self::Rollout(id)
+            | Self::RolloutDevices(id)
+            | Self::RolloutEvents(id)
+            | Self::RolloutVerb(id, _) => Some((*id).to_owned()),
             Self::Artifact(sku, version) | Self::Yank(sku, version) => Some(format!("{sku}/{version}")),
             _ => None,
         }
@@ -98,7 +129,9 @@ impl<'a> Route<'a> {
 /// The most bytes of a body that a request to this path may have.
 pub fn body_limit(method: Method, path: &str) -> usize {
     match (method, Route::of(path)) {
-        (Method::Post, Some(Route::Keys | Route::Yank(..))) => limits::API_BODY,
+        (Method::Post, Some(Route::Keys | Route::Yank(..) | Route::Rollouts | Route::RolloutVerb(..))) => {
+            limits::API_BODY
+        }
         (Method::Put, Some(Route::Artifact(..))) => limits::STREAMED_BODY,
         _ => 0,
     }
@@ -157,6 +190,14 @@ async fn answer(
         (Route::Yank(sku, version), _) => {
             firmware::yank(db, random, &operator, (sku, version), request).await
         }
+        (Route::Rollouts, Method::Post) => rollouts::create(world, &config.policy, &operator, request).await,
+        (Route::Rollouts, _) => rollouts::list(db, request).await,
+        (Route::Rollout(id), _) => rollouts::one(db, id, request).await,
+        (Route::RolloutDevices(id), _) => rollouts::devices(db, id, request).await,
+        (Route::RolloutEvents(id), _) => rollouts::events(db, id, request).await,
+        (Route::RolloutVerb(id, verb), _) => {
+            rollouts::command(world, &config.policy, &operator, (id, verb), request).await
+        }
     }
 }
 
@@ -174,6 +215,13 @@ mod tests {
             ("/admin/firmware", Some(Route::Artifacts)),
             ("/admin/firmware/rs1_pro/1.2.0", Some(Route::Artifact("rs1_pro", "1.2.0"))),
             ("/admin/firmware/rs1_pro/1.2.0/yank", Some(Route::Yank("rs1_pro", "1.2.0"))),
+            ("/admin/rollouts", Some(Route::Rollouts)),
+            ("/admin/rollouts/rol-1", Some(Route::Rollout("rol-1"))),
+            ("/admin/rollouts/rol-1/devices", Some(Route::RolloutDevices("rol-1"))),
+            ("/admin/rollouts/rol-1/events", Some(Route::RolloutEvents("rol-1"))),
+            ("/admin/rollouts/rol-1/pause", Some(Route::RolloutVerb("rol-1", "pause"))),
+            ("/admin/rollouts/rol-1/delete", None),
+            ("/admin/rollouts/", None),
             ("/firmware/rs1_pro/1.2.0", None),
             ("/firmware/rs1_pro/1.2.0.bin/", None),
             ("/admin/firmware-keys/", None),

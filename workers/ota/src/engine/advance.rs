@@ -203,7 +203,7 @@ async fn commit(
         return Ok(true);
     }
     let id = RecordId::generate("dec", now, random.bytes());
-    let events: Vec<_> = plan.actions.iter().filter_map(event_of).collect();
+    let events: Vec<_> = plan.actions.iter().filter_map(|action| event_of(action, plan)).collect();
     let mut statements = vec![
         rollouts::decide(&decision_of(row, rollout, &plan.rollout, cause_of(plan), &id, Some(&report), now)),
         rollouts::decided(&row.rollout_id, &id, &events, now).map_err(|error| json_fault(&error))?,
@@ -257,13 +257,21 @@ fn cause_of(plan: &Plan) -> Option<&'static str> {
     })
 }
 
-/// What the history says of an action that is about the rollout as a whole.
-fn event_of(action: &Action) -> Option<DecisionEvent<'static>> {
+/// What the history says of an action that is about the rollout as a whole; of a halt and of the end, what stands.
+fn event_of(action: &Action, plan: &Plan) -> Option<DecisionEvent<'static>> {
+    let total = &plan.report.total;
+    let stands = json!({
+        "confirmed": total.confirmed,
+        "failures": total.failures,
+        "in_flight": total.in_flight,
+        "never_reached": plan.report.never_reached,
+    });
     let halted = |status: Status, cause: &rs1_rollout::Cause| {
         let mut detail = json!(cause);
         if let Some(object) = detail.as_object_mut() {
             object.insert("status".to_owned(), status.as_str().into());
             object.insert("says".to_owned(), cause.to_string().into());
+            object.insert("stands".to_owned(), stands.clone());
         }
         ("halted", Some(detail))
     };
@@ -272,7 +280,7 @@ fn event_of(action: &Action) -> Option<DecisionEvent<'static>> {
         Action::AdvanceStage { from, to } => ("advanced", Some(json!({"from": from, "to": to}))),
         Action::Pause(cause) => halted(Status::Paused, cause),
         Action::Abort(cause) => halted(Status::Aborted, cause),
-        Action::Complete => ("completed", None),
+        Action::Complete => ("completed", Some(json!({"stands": stands}))),
         Action::Trigger { .. } | Action::Decide { .. } => return None,
     };
     Some(DecisionEvent { kind, actor: None, detail })

@@ -4,4 +4,6 @@
 pub mod download;
 pub mod firmware;
 pub mod keys;
+pub mod replay;
+pub mod rollouts;
 pub mod upload;
