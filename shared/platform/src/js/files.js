@@ -126,6 +126,10 @@ async function fromCache(url, etag, size, first, length) {
 
 async function fillCache(store, key, url, etag) {
   try {
+    // Who looked into the cache while it was being filled comes here after it was.
+    const present = await caches.default.match(url);
+    await present?.body?.cancel();
+    if (present?.headers.get("etag") === etag) return;
     const file = await store.get(key);
     if (file === null) return;
     const headers = {
