@@ -47,6 +47,13 @@ pub enum DeviceState {
     Cancelled,
 }
 
+impl From<DeviceState> for usize {
+    /// Its place in [`DeviceState::ALL`].
+    fn from(value: DeviceState) -> Self {
+        value as Self
+    }
+}
+
 impl DeviceState {
     /// Every state, in the order of an update.
     pub const ALL: [Self; 12] = [

@@ -11,9 +11,10 @@
 //! 5. *completion*.
 
 use std::cmp::Ordering;
+use std::collections::BTreeMap;
 
 use rs1_domain::time::MINUTE;
-use rs1_domain::{DeviceId, UnixMillis};
+use rs1_domain::{DeviceId, FirmwareVersion, UnixMillis};
 
 use crate::attempt::{Attempt, DeviceState, Trigger};
 use crate::cause::Cause;
@@ -67,6 +68,16 @@ pub enum Standing {
     Reached(DeviceState),
     /// It is held back.
     HeldBack(HoldBack),
+}
+
+impl Standing {
+    /// What holds it back, if it is.
+    pub fn reason(self) -> Option<HoldBack> {
+        match self {
+            Self::HeldBack(reason) => Some(reason),
+            Self::Reached(_) => None,
+        }
+    }
 }
 
 /// What is to be done, and what is to be said about it.
@@ -161,7 +172,12 @@ pub(crate) struct Planner<'a> {
     last_place: Option<UnixMillis>,
     /// How many triggers were decided at this very instant.
     in_this_run: usize,
+    /// Versions that were compared with the rollout's.
+    versions: Vec<(&'a FirmwareVersion, Option<HoldBack>)>,
 }
+
+/// Versions whose comparison is remembered; looking through more would take as long as comparing.
+const MOST_VERSIONS: usize = 16;
 
 /// The triggers of a plan, and what held back those who might have been.
 struct Triggers {
@@ -213,6 +229,7 @@ impl<'a> Planner<'a> {
             timed_out: 0,
             last_place: None,
             in_this_run: 0,
+            versions: Vec::new(),
         };
         for device in &snapshot.devices {
             let candidate = planner.look_at(device);
@@ -221,7 +238,7 @@ impl<'a> Planner<'a> {
         planner
     }
 
-    fn look_at(&mut self, device: &Device) -> Candidate {
+    fn look_at(&mut self, device: &'a Device) -> Candidate {
         let mut candidate = Candidate {
             cohort: device.cohort,
             stage: 0,
@@ -267,22 +284,18 @@ impl<'a> Planner<'a> {
     }
 
     /// What holds a device back whatever the stage, the rate and the rollout's status.
-    fn bar(&self, device: &Device) -> Option<HoldBack> {
-        let rollout = &self.rollout;
-        if device.sku != Some(rollout.sku) {
+    fn bar(&mut self, device: &'a Device) -> Option<HoldBack> {
+        if device.sku != Some(self.rollout.sku) {
             return Some(HoldBack::Sku);
         }
-        if !rollout.selector.matches(device) {
+        if !self.rollout.selector.matches(device) {
             return Some(HoldBack::Selector);
         }
         let Some(version) = &device.version else { return Some(HoldBack::VersionUnknown) };
-        if *version == rollout.version {
-            return Some(HoldBack::UpToDate);
+        if let Some(reason) = self.bar_of_version(version) {
+            return Some(reason);
         }
-        if *version > rollout.version && !rollout.force {
-            return Some(HoldBack::Version);
-        }
-        if device.fw_version.is_some_and(|confirmed| confirmed > rollout.fw_version) {
+        if device.fw_version.is_some_and(|confirmed| confirmed > self.rollout.fw_version) {
             return Some(HoldBack::AntiRollback);
         }
         if device.busy_elsewhere {
@@ -297,10 +310,26 @@ impl<'a> Planner<'a> {
         if !device.online || missed.is_some_and(|missed| device.presence_at <= missed) {
             return Some(HoldBack::Offline);
         }
-        if device.wifi_rssi.is_some_and(|rssi| rssi < rollout.min_rssi) {
+        if device.wifi_rssi.is_some_and(|rssi| rssi < self.rollout.min_rssi) {
             return Some(HoldBack::Rssi);
         }
         attempt.is_some_and(|attempt| offers(attempt) >= self.policy.max_offers).then_some(HoldBack::Offers)
+    }
+
+    /// Whether a version is held back. A fleet runs few of them, and comparing two takes a while.
+    fn bar_of_version(&mut self, version: &'a FirmwareVersion) -> Option<HoldBack> {
+        if let Some((_, reason)) = self.versions.iter().find(|(known, _)| *known == version) {
+            return *reason;
+        }
+        let reason = match version.cmp(&self.rollout.version) {
+            Ordering::Equal => Some(HoldBack::UpToDate),
+            Ordering::Greater if !self.rollout.force => Some(HoldBack::Version),
+            Ordering::Greater | Ordering::Less => None,
+        };
+        if self.versions.len() < MOST_VERSIONS {
+            self.versions.push((version, reason));
+        }
+        reason
     }
 
     /// Whom a stage covers, as things stand.
@@ -681,21 +710,14 @@ impl<'a> Planner<'a> {
             recent_failures: self.recent_failures(),
             ..Report::default()
         };
-        let add = |number: &mut u32| *number = number.saturating_add(1);
-        for (candidate, standing) in self.candidates.iter().zip(standings) {
-            if candidate.is_meant() {
-                add(&mut report.devices);
-                if !candidate.is_reached() && candidate.state != Some(DeviceState::Refused) {
-                    add(&mut report.never_reached);
-                }
-            }
-            if let Some(state) = candidate.state {
-                add(report.counts.entry(state).or_default());
-            }
-            if let Standing::HeldBack(reason) = standing {
-                add(report.held_back.entry(*reason).or_default());
-            }
+        let add = |number: &mut u32, one: bool| *number = number.saturating_add(u32::from(one));
+        for candidate in &self.candidates {
+            let is_asked = candidate.is_reached() || candidate.state == Some(DeviceState::Refused);
+            add(&mut report.devices, candidate.is_meant());
+            add(&mut report.never_reached, candidate.is_meant() && !is_asked);
         }
+        report.counts = count(&DeviceState::ALL, self.candidates.iter().map(|candidate| candidate.state));
+        report.held_back = count(&HoldBack::ALL, standings.iter().map(|standing| standing.reason()));
         if let Some(stage) = self.rollout.current_stage() {
             let coverage = self.coverage(stage);
             let (own, min_confirmed) = self.stage_standing(stage);
@@ -739,4 +761,18 @@ impl<'a> Planner<'a> {
 /// How often a device has been offered the image, once this attempt is counted.
 fn offers(attempt: &Attempt) -> u32 {
     attempt.offers.saturating_add(u32::from(attempt.was_sent()))
+}
+
+/// How often each of `all`, which are in the order of their discriminants, occurs.
+fn count<T: Copy + Ord + Into<usize>>(
+    all: &[T],
+    values: impl Iterator<Item = Option<T>>,
+) -> BTreeMap<T, u32> {
+    let mut counts = vec![0_u32; all.len()];
+    for value in values.flatten() {
+        if let Some(count) = counts.get_mut(value.into()) {
+            *count = count.saturating_add(1);
+        }
+    }
+    all.iter().copied().zip(counts).filter(|(_, count)| *count > 0).collect()
 }

@@ -49,6 +49,13 @@ pub enum HoldBack {
     Rate,
 }
 
+impl From<HoldBack> for usize {
+    /// Its place in [`HoldBack::ALL`].
+    fn from(value: HoldBack) -> Self {
+        value as Self
+    }
+}
+
 impl HoldBack {
     /// Every reason, in the order in which they are asked for.
     pub const ALL: [Self; 18] = [

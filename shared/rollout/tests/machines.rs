@@ -123,7 +123,8 @@ fn device_goes_through_its_states_in_order() {
 
 #[test]
 fn device_states_have_their_names_and_kinds() {
-    for state in DeviceState::ALL {
+    for (place, state) in DeviceState::ALL.into_iter().enumerate() {
+        assert_eq!(usize::from(state), place);
         assert_eq!(DeviceState::parse(state.as_str()), Some(state));
         assert_eq!(serde_json::to_value(state).unwrap(), state.as_str());
         assert!(!(state.is_open() && state.is_closed()), "{state:?}");
@@ -1006,7 +1007,8 @@ fn planner_a_report_survives_its_storage() {
     let json: serde_json::Value = serde_json::from_str(&text).unwrap();
     assert_eq!(json["counts"], serde_json::json!({"confirmed": 97, "failed": 2}), "{text}");
     assert_eq!(json["stage"]["confirmed"], 97, "{text}");
-    for reason in rs1_rollout::HoldBack::ALL {
+    for (place, reason) in HoldBack::ALL.into_iter().enumerate() {
+        assert_eq!(usize::from(reason), place);
         assert_eq!(serde_json::to_value(reason).unwrap(), reason.as_str());
     }
 }
