@@ -191,7 +191,9 @@ describe('workers that are configured well', () => {
       const point = points()[n];
       assert.deepEqual(point.problems, [], 'the platform would drop it');
       assert.deepEqual(point.indexes, [worker]);
-      assert.deepEqual(point.blobs, [route, method, `${Math.floor(status / 100)}xx`, COLOS[n % COLOS.length], 'local']);
+      const [version] = point.blobs.slice(5);
+      assert.deepEqual(point.blobs, [route, method, `${Math.floor(status / 100)}xx`, COLOS[n % COLOS.length], 'local', version]);
+      assert.match(version, /^[0-9a-f]{8}-[0-9a-f]{4}-/, 'which upload answered');
       assert.deepEqual(point.doubles, [status, duration]);
     }
   });
