@@ -25,6 +25,7 @@ const COMMANDS = {
   token: { script: 'local/token.mjs', level: 'node', quiet: true, help: 'prints a bearer token for the running stack' },
   device: { script: 'local/device.mjs', level: 'native', quiet: true, help: 'connects one simulated RS-1' },
   firmware: { script: 'local/firmware.mjs', level: 'node', quiet: true, help: 'makes signed test images, and uploads them' },
+  rollout: { script: 'local/rollout.mjs', level: 'node', quiet: true, help: 'draws a rollout of the running stack, and tells it what to do' },
   cron: { script: 'local/cron.mjs', level: 'node', quiet: true, help: 'runs one cron trigger of the running stack' },
   provision: { script: 'tools/provision.mjs', level: 'node', help: 'creates what an environment needs: --env staging|production' },
   // What it builds, it sets up for itself.
