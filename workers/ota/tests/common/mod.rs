@@ -2,11 +2,12 @@
 
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub mod fleet;
 pub mod image;
 
 use std::cell::{Cell, RefCell};
 
-use base64::Engine;
+use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use pollster::block_on;
 use rs1_auth::jwt::KeyCache;
@@ -19,7 +20,7 @@ use rs1_store::doubles::{Counting, MemoryBroker, MemoryFiles, MemoryQueue};
 use rs1_store::native::NativeDatabase;
 use rs1_worker_ota::config::Config;
 use rs1_worker_ota::routes;
-use rs1_worker_ota::world::{Ports, World};
+use rs1_worker_ota::world::{Engine, Ports, World};
 use serde_json::{Value, json};
 
 pub const NOW: UnixMillis = UnixMillis(1_768_903_200_000);
@@ -93,6 +94,17 @@ impl Cloud {
             keys: &self.keys,
         };
         block_on(routes::handle(request, Ok(&self.config), &world, &self.files)).1
+    }
+
+    /// What queues and the clock are given.
+    pub fn engine(&self) -> Engine<Doubles<'_>> {
+        Engine {
+            db: Lent(&self.db),
+            triggers: Lent(&self.triggers),
+            reports: Lent(&self.reports),
+            broker: Lent(&self.broker),
+            random: Lent(&self.random),
+        }
     }
 
     /// An operator's upload of an image.
