@@ -26,6 +26,8 @@ const WASM = ['--target', 'wasm32-unknown-unknown', '-p', 'rs1-platform', ...WOR
 const SMOKE = ['local/stack.mjs', '--once'];
 /** No test of ours takes as long; one that does hangs. */
 const TEST_TIMEOUT_MS = 180_000;
+/** A file counts as a test, and the releases are one file: some fifty runs of wrangler, a minute and a half when nothing else runs. */
+const DELIVERY_TIMEOUT_MS = 900_000;
 const STAGE_TIMEOUT_MS = 30 * 60_000;
 const TAIL_LINES = 600;
 
@@ -54,7 +56,7 @@ const STAGES = [
   },
   { id: 'tools', title: 'tests of the tools', run: (tools) => nodeTests(tools, join('tools', 'tests')) },
   { id: 'workflows', title: 'GitHub workflows', run: workflows },
-  { id: 'delivery', title: 'provisioning and deploying', run: (tools) => nodeTests(tools, join('tests', 'delivery')) },
+  { id: 'delivery', title: 'provisioning and deploying', run: (tools) => nodeTests(tools, join('tests', 'delivery'), DELIVERY_TIMEOUT_MS) },
   { id: 'clippy', title: 'clippy', run: (tools) => clippy('clippy', tools.env, [...NATIVE, '--all-targets', '--all-features']) },
   { id: 'clippy-wasm', title: 'clippy for wasm32', run: (tools) => clippy('clippy for wasm32', tools.wasmEnv, WASM) },
   { id: 'unit', title: 'Rust tests', run: rustTests },
@@ -107,13 +109,13 @@ async function rustTests(tools) {
   return verdictOf(countCargoTests(output), result, withoutCargoProgress);
 }
 
-async function nodeTests(tools, directory) {
+async function nodeTests(tools, directory, testTimeout = TEST_TIMEOUT_MS) {
   const files = readdirSync(join(ROOT, directory), { withFileTypes: true })
     .filter((entry) => entry.isFile() && entry.name.endsWith('.test.mjs'))
     .map((entry) => join(directory, entry.name))
     .sort();
   if (files.length === 0) return { passed: 0, failed: 1, output: `${directory} has no *.test.mjs` };
-  const args = ['--test', '--test-reporter=spec', `--test-timeout=${TEST_TIMEOUT_MS}`, ...files];
+  const args = ['--test', '--test-reporter=spec', `--test-timeout=${testTimeout}`, ...files];
   let output = '';
   const result = await runLong(`tests in ${directory}`, tools.node22, args, {
     cwd: ROOT,
