@@ -307,9 +307,9 @@ struct OtherBoot {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum BootKey {
-    Message(i64),
-    Time(i64),
     Count(i64),
+    Time(i64),
+    Message(i64),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -321,8 +321,8 @@ struct Decided {
 
 /// Ends kept of an attempt, the earliest: firmware sends one.
 const MOST_ENDS: usize = 8;
-/// Boots kept of an attempt, the highest: a device that boots more often is in a loop, and the first boots matter less
-/// than the last.
+/// Boots kept of an attempt, the earliest: the first after `success` is the proof, and a device that boots more often before
+/// it is in a loop, of which the timers make an end.
 const MOST_BOOTS: usize = 16;
 
 /// What a fact did to an attempt.
@@ -523,7 +523,9 @@ impl Attempt {
         let boot = match (sighting.boot_count, booted_at) {
             (Some(count), _) => BootKey::Count(count),
             (None, Some(at)) => BootKey::Time(at.0.div_euclid(10 * SECOND)),
-            (None, None) => BootKey::Message(sighting.received_at.0),
+            (None, None) if sighting.new_connection => BootKey::Message(sighting.received_at.0),
+            // It says nothing about boots.
+            (None, None) => return,
         };
         match self.others.binary_search_by(|other| other.boot.cmp(&boot)) {
             Ok(place) => {
@@ -538,9 +540,7 @@ impl Attempt {
             Err(place) => {
                 let (received_at, connected) = (sighting.received_at, sighting.new_connection);
                 self.others.insert(place, OtherBoot { boot, received_at, booted_at, connected });
-                if self.others.len() > MOST_BOOTS {
-                    self.others.remove(0);
-                }
+                self.others.truncate(MOST_BOOTS);
             }
         }
     }

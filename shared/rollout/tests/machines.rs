@@ -343,6 +343,20 @@ fn device_an_attempt_survives_its_storage() {
 }
 
 #[test]
+fn device_a_boot_loop_is_rolled_back_once_and_takes_little_room() {
+    // It falls back, and then tries the image again and again.
+    let mut loops = tell_all(attempt(), [&report(Success, T0.plus(5), T0.plus(5))]);
+    for boot in 7..200 {
+        let running = if boot % 2 == 1 { OLD } else { NEW };
+        let at = T0.plus(seconds(boot));
+        let state = Sighting { boot_count: Some(boot), uptime_sec: Some(1), ..sighting(running, at) };
+        loops = tell_all(loops, [&Fact::State(state)]);
+        assert_eq!((loops.state, loops.closed_at), (DeviceState::RolledBack, Some(T0.plus(seconds(7)))));
+    }
+    assert!(serde_json::to_string(&loops).unwrap().len() < 3_000);
+}
+
+#[test]
 fn device_an_event_from_the_queue_is_the_fact_it_carries() {
     let device_id = id_in_cohort(0, 0);
     let event = OtaEvent::State { device_id, sighting: sighting(NEW, T0.plus(5)) };
