@@ -75,19 +75,17 @@ function asker({ api, idp }, email) {
       }
       const answer = await api(method, path, { host: 'ota.localhost', token, body });
       if (answer.status === 401 && !fresh) continue;
-      if (answer.status >= 300) throw new Refused(answer);
+      if (answer.status >= 300) throw refusal(answer);
       return answer.json;
     }
   };
 }
 
-/** An answer that is a problem document. */
-class Refused extends Trouble {
-  constructor({ status, json, text }) {
-    const faults = (json?.errors ?? []).map(({ pointer, detail }) => `${pointer}: ${detail}`);
-    super(`${status} ${json?.title ?? text}${json?.detail ? `: ${json.detail}` : ''}`, faults);
-    this.status = status;
-  }
+/** An answer that is a problem document, as a trouble with its status. */
+function refusal({ status, json, text }) {
+  const faults = (json?.errors ?? []).map(({ pointer, detail }) => `${pointer}: ${detail}`);
+  const said = `${status} ${json?.title ?? text}${json?.detail ? `: ${json.detail}` : ''}`;
+  return Object.assign(new Trouble(said, faults), { status });
 }
 
 async function idOf(ask, id) {
@@ -161,7 +159,8 @@ async function patiently(ask, screen) {
   try {
     return await ask();
   } catch (error) {
-    if (error instanceof Trouble && error.status !== 503) throw error;
+    // A connection that failed is the cause of such an error (local/lib/http.mjs).
+    if (error.status !== 503 && error.cause === undefined) throw error;
     screen.note(error.message);
     return undefined;
   }
