@@ -10,6 +10,7 @@ import { PRESENCE } from './presence.mjs';
 import { SECURITY } from './security.mjs';
 import { TELEMETRY } from './telemetry.mjs';
 import { TOPICS } from './topics.mjs';
+import { ZONES } from './zones.mjs';
 
 /**
  * @typedef {object} Traveller what the steps share
@@ -23,7 +24,7 @@ import { TOPICS } from './topics.mjs';
  */
 
 /** In this order: later chapters need the device that earlier ones made. @type {{ title: string, steps: Step[] }[]} */
-const CHAPTERS = [ENROLMENT, ADMISSION, TOPICS, PRESENCE, TELEMETRY, SECURITY, CLOCK, FLEET];
+const CHAPTERS = [ENROLMENT, ADMISSION, TOPICS, PRESENCE, TELEMETRY, SECURITY, CLOCK, FLEET, ZONES];
 
 /**
  * @param {object} options

@@ -103,3 +103,24 @@ export function startFleet({ devices, ports, state, options = [], onLine }) {
     onLine,
   });
 }
+
+/**
+ * One simulated device, which enrols itself.
+ * @param {object} options
+ * @param {import('./credentials.mjs').Device} options.device
+ * @param {import('./ports.mjs').Ports} options.ports
+ * @param {string} options.state the stack's directory
+ * @param {(line: string) => void} [options.onLine]
+ * @returns {import('./child.mjs').Child} ready when its subscriptions are granted
+ */
+export function startDevice({ device, ports, state, onLine = () => {} }) {
+  return startChild({
+    part: 'device',
+    command: FLEET,
+    args: ['device', '--mac', device.mac, '--enroll', ...cloudOptions(ports, state)],
+    // Secrets go by the environment: a command line is everybody's to read.
+    env: { ...process.env, RS1_DEVICE_SECRET: device.secret.toString('hex') },
+    readyLine: /SUBACK /,
+    onLine,
+  });
+}

@@ -87,7 +87,7 @@ async function main() {
     }
     if (routes.length > 0) {
       say(`load: ${routes.length * systems.length * (rounds * seconds + WARM_UP)} s and the time to drain; ${connections} connections`);
-      results.load = await measureThroughput({ systems, workshop, secrets, wrk, routes, seconds, rounds, connections, say });
+      results.load = await measureThroughput({ systems, apiSystems: await workshop.apiSystems(), workshop, secrets, wrk, routes, seconds, rounds, connections, say });
       add(speedReport(systems, results.load));
     }
 

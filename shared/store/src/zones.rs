@@ -8,7 +8,7 @@ use rs1_domain::port::Statement;
 use rs1_domain::time::{HOUR, MINUTE, as_millis, as_optional_millis};
 use rs1_domain::wire::ConfigStatus;
 use rs1_domain::wire::config_status::ConfigOutcome;
-use rs1_domain::{DeviceId, Sku, UnixMillis};
+use rs1_domain::{DeviceId, Sku, UnixMillis, UserId};
 use serde::{Deserialize, Serialize};
 
 use crate::sql::flag;
@@ -69,13 +69,13 @@ pub fn current(device: &DeviceId) -> Statement {
     }
 }
 
-/// Makes `zones` (a JSON array) what is wanted of a device, if what is wanted until now is `expected`. One row of
-/// [`Written`] if so, none if not.
+/// Makes `zones` (a JSON array) what is wanted of a device, if what is wanted until now is `expected` and the user may
+/// change the device. One row of [`Written`] if so, none if not.
 ///
 /// The new version is the next one; where the device says that it has a later one (the database was restored from
 /// a backup), the one after that: a device takes only what is newer than what it has. A version that no number of
 /// edits can reach is a device's error, and nothing to follow.
-pub fn write(device: &DeviceId, expected: i64, zones: &str, by: &str, now: UnixMillis) -> Statement {
+pub fn write(device: &DeviceId, expected: i64, zones: &str, by: &UserId, now: UnixMillis) -> Statement {
     Statement {
         name: "zones_write",
         sql: "/* zones_write */
@@ -84,7 +84,8 @@ pub fn write(device: &DeviceId, expected: i64, zones: &str, by: &str, now: UnixM
               max(coalesce(z.version, 0), CASE WHEN d.config_version < 1073741824 THEN d.config_version ELSE 0 END) + 1,
               ?4, ?5, ?3, CASE WHEN d.online THEN ?6 END
             FROM devices d LEFT JOIN zone_configurations z ON z.device_id = d.device_id
-            WHERE d.device_id = ?1 AND coalesce(z.version, 0) = ?2
+            WHERE d.device_id = ?1 AND coalesce(z.version, 0) = ?2 AND EXISTS
+              (SELECT 1 FROM device_access WHERE device_id = ?1 AND user_id = ?5 AND role IN ('owner', 'admin'))
             ON CONFLICT (device_id) DO UPDATE SET
               version = excluded.version, updated_at = excluded.updated_at, updated_by = excluded.updated_by,
               zones = excluded.zones, attempts = 0, send_at = excluded.send_at
@@ -94,7 +95,7 @@ pub fn write(device: &DeviceId, expected: i64, zones: &str, by: &str, now: UnixM
             expected.into(),
             zones.into(),
             now.into(),
-            by.into(),
+            by.as_str().into(),
             now.plus(FIRST_RESEND).into(),
         ],
     }

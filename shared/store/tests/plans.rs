@@ -186,7 +186,7 @@ fn zone_statements(device: &DeviceId) -> Vec<Statement> {
             .unwrap();
     let mut statements = vec![
         zones::current(device),
-        zones::write(device, 0, "[]", "usr-1", NOW),
+        zones::write(device, 0, "[]", &UserId::generate(NOW, [0; 10]), NOW),
         zones::history(device),
         zones::version(device, 1),
         zones::take_due(NOW, 100),

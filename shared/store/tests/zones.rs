@@ -12,11 +12,11 @@ use proptest::prelude::*;
 use rs1_domain::time::{HOUR, MINUTE};
 use rs1_domain::wire::config_status::ConfigOutcome;
 use rs1_domain::wire::{ConfigStatus, State};
-use rs1_domain::{DeviceId, MacAddress, RecordId, UnixMillis};
+use rs1_domain::{DeviceId, MacAddress, RecordId, UnixMillis, UserId};
 use rs1_store::native::NativeDatabase;
 use rs1_store::sql::{first_row, rows, run};
 use rs1_store::zones::{self, Current, Due, VersionRow, Written};
-use rs1_store::{Database, Outcome, Statement, devices, diagnostics};
+use rs1_store::{Database, Outcome, Param, Statement, devices, diagnostics};
 
 const DAY: i64 = 24 * HOUR;
 const NONE: [i64; 0] = [];
@@ -25,12 +25,35 @@ fn device() -> DeviceId {
     DeviceId::of(&MacAddress::parse("AA:BB:CC:DD:EE:01").unwrap())
 }
 
+fn owner() -> UserId {
+    UserId::generate(UnixMillis(0), [1; 10])
+}
+
+/// Gives a user a role with the device.
+fn grant(db: &NativeDatabase, user: &UserId, role: &str) {
+    let sql = |sql, params: Vec<Param>| Statement { name: "test", sql, params };
+    all(
+        db,
+        [
+            sql(
+                "INSERT INTO users (user_id, issuer, subject, email, email_verified_at, created_at) VALUES (?1, 'test', ?1, 'a', 1, 1)",
+                vec![user.as_str().into()],
+            ),
+            sql(
+                "INSERT INTO device_access (device_id, user_id, role, granted_at, granted_by) VALUES (?1, ?2, ?3, 1, 'test')",
+                vec![device().as_str().into(), user.as_str().into(), role.into()],
+            ),
+        ],
+    );
+}
+
 fn registry() -> NativeDatabase {
     let db = NativeDatabase::new();
     let mac_address = MacAddress::parse("AA:BB:CC:DD:EE:01").unwrap();
     let new =
         devices::NewDevice { device_id: device(), mac_address, product_sku: None, sealed_key: "1.x".into() };
     all(&db, [devices::enroll(&[new], UnixMillis(1), "ada").unwrap()]);
+    grant(&db, &owner(), "owner");
     db
 }
 
@@ -40,7 +63,7 @@ fn all<const N: usize>(db: &NativeDatabase, statements: [Statement; N]) -> Vec<O
 
 fn write(db: &NativeDatabase, expected: i64, zones: &str, at: i64) -> Option<i64> {
     let [outcome] =
-        block_on(run(db, [zones::write(&device(), expected, zones, "usr-1", UnixMillis(at))])).unwrap();
+        block_on(run(db, [zones::write(&device(), expected, zones, &owner(), UnixMillis(at))])).unwrap();
     first_row::<Written>(&outcome).unwrap().map(|written| written.version)
 }
 
@@ -99,10 +122,29 @@ fn a_write_on_what_was_seen_is_the_next_version_and_any_other_changes_nothing() 
     assert_eq!(write(&db, 3, "[3]", 30), None, "from the future");
     let now = current(&db);
     assert_eq!((now.version, now.zones.as_str(), now.updated_at), (2, "[2]", Some(UnixMillis(20))));
-    assert_eq!(now.updated_by.as_deref(), Some("usr-1"));
+    assert_eq!(now.updated_by.as_deref(), Some(owner().as_str()));
     let other = DeviceId::of(&MacAddress::parse("AA:BB:CC:DD:EE:02").unwrap());
-    let [outcome] = block_on(run(&db, [zones::write(&other, 0, "[]", "usr-1", UnixMillis(1))])).unwrap();
+    let [outcome] = block_on(run(&db, [zones::write(&other, 0, "[]", &owner(), UnixMillis(1))])).unwrap();
     assert!(first_row::<Written>(&outcome).unwrap().is_none(), "no such device");
+}
+
+#[test]
+fn only_whoever_may_change_the_device_writes() {
+    let db = registry();
+    for (number, role, expected) in [(2, "admin", Some(1)), (3, "viewer", None), (4, "", None)] {
+        let user = UserId::generate(UnixMillis(0), [number; 10]);
+        if !role.is_empty() {
+            grant(&db, &user, role);
+        }
+        let expected_version = i64::from(number != 2);
+        let statement = zones::write(&device(), expected_version, "[]", &user, UnixMillis(1));
+        let [outcome] = block_on(run(&db, [statement])).unwrap();
+        assert_eq!(
+            first_row::<Written>(&outcome).unwrap().map(|written| written.version),
+            expected,
+            "{role}"
+        );
+    }
 }
 
 #[test]
@@ -138,7 +180,7 @@ fn what_is_not_applied_is_sent_again_ever_more_seldom_until_it_is() {
     write(&db, 0, "[]", 0);
     assert_eq!(sendings(&db, 0, 40 * MINUTE), [1, 2, 4, 8, 16, 32]);
     reports(&db, 1, ConfigOutcome::Applied, 41 * MINUTE);
-    assert_eq!(sendings(&db, 41 * MINUTE, 10 * DAY), NONE);
+    assert_eq!(due(&db, 10 * DAY), NONE);
     write(&db, 1, "[]", 10 * DAY);
     assert_eq!(sendings(&db, 10 * DAY, 10 * DAY + 9 * MINUTE), [1, 2, 4, 8], "a new version starts anew");
 }
@@ -149,24 +191,26 @@ fn a_device_that_refuses_is_asked_again_after_hours() {
     state_says(&db, None, 1);
     write(&db, 0, "[]", 0);
     reports(&db, 1, ConfigOutcome::Rejected, 30_000);
-    let hours: Vec<_> = sendings(&db, 0, 4 * DAY).iter().map(|minute| minute / 60).collect();
-    assert_eq!(hours, [1, 2, 4, 8, 16, 32, 56, 80], "at most once a day in the end");
+    let hours: Vec<_> = sendings(&db, 0, 17 * HOUR).iter().map(|minute| minute / 60).collect();
+    assert_eq!(hours, [1, 2, 4, 8, 16]);
+    let sent = [31, 33, 55, 58, 80, 83].map(|hour| !due(&db, hour * HOUR).is_empty());
+    assert_eq!(sent, [false, true, false, true, false, true], "once a day in the end");
     reports(&db, 1, ConfigOutcome::Pending, 4 * DAY + 1);
     reports(&db, 1, ConfigOutcome::Applied, 4 * DAY + 2);
-    assert_eq!(sendings(&db, 4 * DAY, 14 * DAY), NONE);
+    assert_eq!(due(&db, 14 * DAY), NONE);
 }
 
 #[test]
 fn a_device_that_is_away_is_sent_nothing_and_is_due_when_it_comes() {
     let db = registry();
     write(&db, 0, "[]", 0);
-    assert_eq!(sendings(&db, 0, DAY), NONE, "it is not here");
+    assert_eq!(due(&db, DAY), NONE, "it is not here");
     state_says(&db, Some(0), DAY);
     assert_eq!(due(&db, DAY), [1], "it comes");
     goes(&db, DAY + 1);
-    assert_eq!(sendings(&db, DAY + 1, 2 * DAY), NONE);
+    assert_eq!(due(&db, 2 * DAY), NONE);
     state_says(&db, Some(1), 2 * DAY);
-    assert_eq!(sendings(&db, 2 * DAY, 3 * DAY), NONE, "it has it");
+    assert_eq!(due(&db, 3 * DAY), NONE, "it has it");
     goes(&db, 3 * DAY);
     state_says(&db, Some(0), 3 * DAY + 1);
     assert_eq!(due(&db, 3 * DAY + 1), [1], "it was reset");
@@ -224,6 +268,10 @@ fn a_device_that_is_given_up_is_emptied_and_its_history_forgotten() {
     write(&db, 0, "[1]", 10);
     write(&db, 1, "[2]", 20);
     state_says(&db, Some(2), 30);
+    all(&db, zones::forget(&device(), UnixMillis(40)));
+    assert_eq!(current(&db).version, 2, "while it is somebody's");
+    let given_up = Statement { name: "test", sql: "DELETE FROM device_access", params: Vec::new() };
+    all(&db, [given_up]);
     all(&db, zones::forget(&device(), UnixMillis(40)));
     let now = current(&db);
     assert_eq!((now.version, now.zones.as_str(), now.updated_by.as_deref()), (3, "[]", Some("system")));

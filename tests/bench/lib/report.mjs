@@ -25,7 +25,7 @@ export function speedReport(systems, { series, ledgers }) {
   const verdicts = [];
   const rows = [['route', 'system', 'req/s', 'range', 'p50 ms', 'p99 ms', 'CPU µs', 'of the peer', 'by CPU', 'of the ceiling']];
   for (const [route, bySystem] of Object.entries(series)) {
-    for (const { name, kind } of systems) {
+    for (const { name, kind } of systems.filter((it) => bySystem[it.name])) {
       const mine = bySystem[name];
       const { rps, p50, p99 } = mine;
       const cpu = cpuMicros(mine);

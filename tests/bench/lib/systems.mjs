@@ -10,6 +10,7 @@ import workerd from 'workerd';
 import { startCloud } from '../../../local/lib/cloud.mjs';
 import { freePorts } from '../../../local/lib/ports.mjs';
 import { readWorkers } from '../../../local/lib/workers.mjs';
+import { unlimited } from './people.mjs';
 import { FileLines } from './file-lines.mjs';
 
 const HERE = fileURLToPath(new URL('..', import.meta.url));
@@ -33,8 +34,8 @@ export function defaultRoot() {
 }
 
 /** Right answers of the real ones; the ceiling knows only 200. */
-const STATUS = { admission: 200, acl: 200, state: 204, telemetry: 202 };
-const CEILING_STATUS = { admission: 200, acl: 200, state: 200, telemetry: 200 };
+const STATUS = { admission: 200, acl: 200, state: 204, telemetry: 202, devices: 200, device: 200, zones: 200 };
+const CEILING_STATUS = Object.fromEntries(Object.keys(STATUS).map((route) => [route, 200]));
 
 export class Workshop {
   /** Bundles and state; removed at the end. @type {string} */
@@ -51,7 +52,7 @@ export class Workshop {
    */
   async systems(also = []) {
     const [table] = readWorkers(['telemetry']);
-    const peer = await this.#bundlePeer();
+    const peer = await this.#bundlePeer('index');
     const ours = (name, main) => ({ name, kind: 'ours', main, table: { ...table, main }, status: STATUS });
     const databases = table.d1_databases.map((db) => ({ ...db, migrations_dir: join(HERE, 'peer', 'migrations') }));
     const ceiling = join(HERE, 'ceiling', 'index.js');
@@ -63,10 +64,24 @@ export class Workshop {
     ];
   }
 
-  async #bundlePeer() {
-    const outfile = join(this.directory, 'peer', 'index.js');
+  /** The same of the device API. @returns {Promise<System[]>} ours first */
+  async apiSystems() {
+    const table = unlimited(readWorkers(['device-api'])[0]);
+    const peer = await this.#bundlePeer('api');
+    const databases = table.d1_databases.map((db) => ({ ...db, migrations_dir: join(HERE, 'peer', 'migrations') }));
+    const ceiling = join(HERE, 'ceiling', 'index.js');
+    return [
+      { name: 'ours', kind: 'ours', main: table.main, table, status: STATUS },
+      { name: 'peer', kind: 'peer', main: peer, table: { ...table, main: peer, d1_databases: databases }, status: STATUS },
+      { name: 'ceiling', kind: 'ceiling', main: ceiling, table: { ...table, main: ceiling }, status: CEILING_STATUS },
+    ];
+  }
+
+  /** @param {'index' | 'api'} entry */
+  async #bundlePeer(entry) {
+    const outfile = join(this.directory, `peer-${entry}`, 'index.js');
     await build({
-      entryPoints: [join(HERE, 'peer', 'src', 'index.ts')],
+      entryPoints: [join(HERE, 'peer', 'src', `${entry}.ts`)],
       outfile,
       bundle: true,
       minify: true,
@@ -115,7 +130,7 @@ export async function start(system, { secrets, persist }) {
     }),
   );
   const [runtime] = runtimes().filter((pid) => !before.includes(pid));
-  return { cloud, port: ports.http, trouble, log: new FileLines(file), cpu: () => (runtime ? cpuSeconds(runtime) : NaN) };
+  return { cloud, port: ports.http, emqx: ports.emqx, trouble, log: new FileLines(file), cpu: () => (runtime ? cpuSeconds(runtime) : NaN) };
 }
 
 /**

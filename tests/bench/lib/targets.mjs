@@ -1,4 +1,4 @@
-// What issue 2 asks for, and whether it is so.
+// What is asked for, and whether it is so.
 
 import { BUDGET_BYTES } from '../../../tools/build.mjs';
 
@@ -9,6 +9,9 @@ export const SPEED = [
   { route: 'state', than: 'peer', least: 1.1 },
   { route: 'telemetry', than: 'peer', least: 5 },
   { route: 'acl', than: 'ceiling', least: 0.8 },
+  { route: 'devices', than: 'peer', least: 1 },
+  { route: 'device', than: 'peer', least: 1 },
+  { route: 'zones', than: 'peer', least: 1 },
 ];
 
 /** D1 statements, at most. */

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { enrol, makeDevices, writeDevices } from './devices.mjs';
 import { Ledger } from './ledger.mjs';
 import { rate } from './numbers.mjs';
+import { API_ROUTES, own, startBroker, writeTokens } from './people.mjs';
 import { start } from './systems.mjs';
 import { load } from './wrk.mjs';
 
@@ -15,7 +16,7 @@ const DEVICES = 2_000;
 /** Seconds of load before the first round: code is compiled, files are opened, heaps grow to where they are collected. */
 export const WARM_UP = 5;
 
-export const ROUTES = ['admission', 'acl', 'state', 'telemetry'];
+export const ROUTES = ['admission', 'acl', 'state', 'telemetry', ...API_ROUTES];
 
 /**
  * @typedef {object} Series one system on one route
@@ -31,7 +32,8 @@ export const ROUTES = ['admission', 'acl', 'state', 'telemetry'];
 
 /**
  * @param {object} options
- * @param {import('./systems.mjs').System[]} options.systems
+ * @param {import('./systems.mjs').System[]} options.systems of the telemetry worker
+ * @param {import('./systems.mjs').System[]} options.apiSystems of the device API
  * @param {import('./systems.mjs').Workshop} options.workshop
  * @param {Record<string, string>} options.secrets
  * @param {string} options.wrk
@@ -42,9 +44,10 @@ export const ROUTES = ['admission', 'acl', 'state', 'telemetry'];
  * @param {(line: string) => void} options.say
  * @returns {Promise<{ series: Record<string, Record<string, Series>>, ledgers: Record<string, object> }>} by route, then by system
  */
-export async function measureThroughput({ systems, routes, say, ...options }) {
+export async function measureThroughput({ systems: webhooks, apiSystems, routes, say, ...options }) {
   const [series, ledgers] = [{}, {}];
   for (const route of routes) {
+    const systems = API_ROUTES.includes(route) ? apiSystems : webhooks;
     series[route] = await measureRoute(route, systems, ledgers, options);
     const summary = systems.map(({ name }) => `${name} ${Math.round(rate(series[route][name])).toLocaleString('en')}/s`);
     say(`${route}: ${summary.join(', ')}`);
@@ -55,6 +58,7 @@ export async function measureThroughput({ systems, routes, say, ...options }) {
 /** Each route begins with new runtimes: none is measured on a heap that another one has left. */
 async function measureRoute(route, systems, ledgers, { workshop, secrets, wrk, seconds, rounds, connections }) {
   const devices = makeDevices(DEVICES);
+  const isApi = API_ROUTES.includes(route);
   const file = join(workshop.directory, 'devices.txt');
   const series = Object.fromEntries(
     systems.map(({ name }) => [name, { answers: 0, seconds: 0, cpuSeconds: 0, rps: [], p50: [], p99: [], settled: [], drain: [] }]),
@@ -64,19 +68,22 @@ async function measureRoute(route, systems, ledgers, { workshop, secrets, wrk, s
     for (const system of systems) {
       const started = await start(system, { secrets, persist: workshop.fresh(system.name) });
       const { cloud } = started;
-      running.push({ system, ...started, ledger: route === 'telemetry' && system.kind !== 'ceiling' ? new Ledger(system, cloud) : undefined });
+      const broker = isApi ? await startBroker(started.emqx) : undefined;
+      running.push({ system, ...started, broker, ledger: route === 'telemetry' && system.kind !== 'ceiling' ? new Ledger(system, cloud) : undefined });
       if (system.kind === 'ceiling') continue;
       await cloud.migrate();
       await enrol(await cloud.database(), devices, secrets.DEVICE_KEK, system.kind);
+      if (isApi) await own(await cloud.database(), devices, system.kind);
     }
     for (let round = 0; round <= rounds; round++) {
       for (const each of turn(running, round)) {
-        writeDevices(file, devices);
+        if (isApi) writeTokens(file, devices, secrets.JWT_SECRET);
+        else writeDevices(file, devices);
         const prefix = randomBytes(8).toString('hex').toUpperCase();
         const { system, port, ledger } = each;
         const before = each.cpu();
         const result = await load({
-          ...{ wrk, port, route, connections, prefix, devices: file, secret: secrets.WEBHOOK_SECRET, status: system.status[route] },
+          ...{ wrk, port, route, connections, prefix, devices: file, secret: secrets.WEBHOOK_SECRET, status: system.status[route], anything: system.kind === 'ceiling' },
           seconds: round === 0 ? WARM_UP : seconds,
         });
         const drained = ledger ? await ledger.settle({ prefix, connections, ...result }) : 0;
@@ -97,7 +104,10 @@ async function measureRoute(route, systems, ledgers, { workshop, secrets, wrk, s
     for (const { system, ledger } of running) if (ledger) ledgers[system.name] = await ledger.verify();
     return series;
   } finally {
-    for (const { cloud } of running) await cloud.stop();
+    for (const { cloud, broker } of running) {
+      await cloud.stop();
+      await broker?.close();
+    }
   }
 }
 

@@ -5,8 +5,10 @@ import { accessSync, constants } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Trouble } from '../../../local/lib/trouble.mjs';
+import { API_ROUTES } from './people.mjs';
 
 const SCRIPT = fileURLToPath(new URL('../load.lua', import.meta.url));
+const API_SCRIPT = fileURLToPath(new URL('../api.lua', import.meta.url));
 
 /** @returns {string} the path of wrk */
 export function findWrk() {
@@ -41,19 +43,20 @@ export function findWrk() {
  * @param {object} what
  * @param {string} what.wrk
  * @param {number} what.port
- * @param {string} what.route `admission`, `acl`, `state` or `telemetry`
+ * @param {string} what.route one of ROUTES in throughput.mjs
  * @param {number} what.seconds
  * @param {number} what.connections
  * @param {string} what.devices the file with devices and passwords
  * @param {string} what.secret
  * @param {string} what.prefix 16 hex digits that message ids begin with
  * @param {number} what.status the expected one
+ * @param {boolean} [what.anything] whatever the answer says: the ceiling's says nothing
  * @returns {Promise<Load>}
  */
-export async function load({ wrk, port, route, seconds, connections, devices, secret, prefix, status }) {
+export async function load({ wrk, port, route, seconds, connections, devices, secret, prefix, status, anything = false }) {
   const args = [
-    ...['-t1', `-c${connections}`, `-d${seconds}s`, '--timeout', '10s', '-s', SCRIPT, `http://127.0.0.1:${port}/`],
-    ...['--', route, devices, secret, prefix, String(status)],
+    ...['-t1', `-c${connections}`, `-d${seconds}s`, '--timeout', '10s', '-s', API_ROUTES.includes(route) ? API_SCRIPT : SCRIPT, `http://127.0.0.1:${port}/`],
+    ...['--', route, devices, secret, prefix, String(status), anything ? 'anything' : 'right'],
   ];
   const { output, code } = await run(wrk, args);
   const line = output.split('\n').find((each) => each.startsWith('@@ '));

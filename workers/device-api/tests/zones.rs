@@ -204,8 +204,9 @@ fn whoever_is_too_late_is_shown_what_is_there() {
     let current = &body(&answer)["current"];
     assert_eq!((&current["version"], &current["zones"]), (&json!(1), &edit(&["a"])["zones"]));
     // The loser saw version 1, and somebody else is faster between its look and its write.
+    let somebody = &scene.owner.person.user;
     let [written] =
-        block_on(run(&scene.cloud.db, [zones::write(&scene.device, 1, "[]", "usr-2", NOW)])).unwrap();
+        block_on(run(&scene.cloud.db, [zones::write(&scene.device, 1, "[]", somebody, NOW)])).unwrap();
     assert!(written.rows_json.contains('2'));
     assert_eq!(scene.put("\"1\"", &edit(&["b"])).status, 412);
 }

@@ -10,14 +10,15 @@
 
 mod common;
 
-use common::{Cloud, device, published, topic};
+use common::{Cloud, device, published, ten_o_clock, topic};
 use pollster::block_on;
-use rs1_domain::UnixMillis;
 use rs1_domain::time::{HOUR, MINUTE, SECOND};
 use rs1_domain::wire::config_status::ConfigOutcome;
+use rs1_domain::{UnixMillis, UserId};
 use rs1_store::native::Failure;
 use rs1_store::sql::{first_row, run};
 use rs1_store::zones::{self, Current, Written};
+use rs1_store::{Param, Statement};
 use serde_json::{Value, json};
 
 const NONE: [i64; 0] = [];
@@ -32,8 +33,20 @@ fn scene() -> Cloud {
 }
 
 fn want(cloud: &Cloud, expected: i64) {
-    let statement = zones::write(&device(), expected, ZONES, "usr-1", cloud.now);
-    let [written] = block_on(run(&cloud.world.db, [statement])).unwrap();
+    let owner = UserId::generate(ten_o_clock(), [1; 10]);
+    let sql = |sql, params: Vec<Param>| Statement { name: "test", sql, params };
+    let user = sql(
+        "INSERT INTO users (user_id, issuer, subject, email, email_verified_at, created_at)
+         VALUES (?1, 'test', ?1, 'a', 1, 1) ON CONFLICT DO NOTHING",
+        vec![owner.as_str().into()],
+    );
+    let access = sql(
+        "INSERT INTO device_access (device_id, user_id, role, granted_at, granted_by)
+         VALUES (?1, ?2, 'owner', 1, 'test') ON CONFLICT DO NOTHING",
+        vec![device().as_str().into(), owner.as_str().into()],
+    );
+    let statement = zones::write(&device(), expected, ZONES, &owner, cloud.now);
+    let [_, _, written] = block_on(run(&cloud.world.db, [user, access, statement])).unwrap();
     assert!(first_row::<Written>(&written).unwrap().is_some());
 }
 

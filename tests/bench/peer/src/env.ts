@@ -3,6 +3,7 @@
 export interface D1PreparedStatement {
   bind(...values: (string | number | null)[]): D1PreparedStatement;
   first<Row>(): Promise<Row | null>;
+  all<Row>(): Promise<{ results: Row[] }>;
   run(): Promise<{ meta: { changes: number } }>;
 }
 
@@ -25,3 +26,14 @@ export interface Variables {
 }
 
 export type App = { Bindings: Env; Variables: Variables };
+
+/** What the device API is bound to. */
+export interface ApiEnv extends Env {
+  JWT_SECRET: string;
+  APP_ORIGINS: string;
+  EMQX_API_URL: string;
+  EMQX_API_KEY: string;
+  RATE_LIMIT: { limit(request: { key: string }): Promise<{ success: boolean }> };
+}
+
+export type ApiApp = { Bindings: ApiEnv; Variables: Variables & { user: string } };

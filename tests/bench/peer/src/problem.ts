@@ -6,10 +6,14 @@ import type { App } from './env';
 const KINDS = {
   400: ['malformed', 'The request cannot be read'],
   401: ['unauthenticated', 'Credentials are missing or not good'],
+  403: ['forbidden', 'Not allowed'],
   404: ['not-found', 'Not found'],
   405: ['method-not-allowed', 'The resource does not take this method'],
   413: ['too-large', 'The body is too large'],
+  412: ['precondition-failed', 'It was changed in the meantime'],
   422: ['invalid', 'The request is not valid'],
+  428: ['precondition-required', 'The change must say what it was made from'],
+  429: ['too-many-requests', 'Too many requests'],
   500: ['internal', 'Something went wrong on our side'],
   503: ['unavailable', 'Not available right now'],
 } as const;

@@ -63,3 +63,30 @@ export const Telemetry = z.object({
     .max(100)
     .nullish(),
 });
+
+export const Page = z.strictObject({
+  limit: z.coerce.number().int().min(1).max(200).default(50),
+  cursor: z.string().regex(/^[0-9a-f]{32}$/).default(''),
+  online: z.enum(['true', 'false']).optional(),
+  firmware_version: z.string().optional(),
+  q: z.string().optional(),
+});
+
+const Vertex = z.tuple([z.int().min(-6000).max(6000), z.int().min(0).max(6000)]);
+
+export const Zones = z.strictObject({
+  version: z.int().min(1).optional(),
+  updated_at: time.optional(),
+  zones: z
+    .array(
+      z.strictObject({
+        id: z.string().regex(/^[a-z0-9_]{1,16}$/),
+        name: z.string().max(32),
+        type: z.enum(['include', 'exclude']),
+        vertices: z.array(Vertex).min(3).max(8),
+        sensitivity: z.int().min(0).max(100),
+      }),
+    )
+    .max(16)
+    .refine((zones) => new Set(zones.map(({ id }) => id)).size === zones.length, 'ids must differ'),
+});

@@ -263,11 +263,11 @@ async fn change(
     zones: String,
     now: UnixMillis,
 ) -> Result<Answer, Problem> {
-    let statement = zones::write(device, current.version, &zones, person.user.as_str(), now);
+    let statement = zones::write(device, current.version, &zones, &person.user, now);
     let [written] = run(db, [statement]).await?;
     let Some(Written { version }) = first_row(&written)? else {
-        let [found] = run(db, [zones::current(device)]).await?;
-        let found = first_row::<Current>(&found)?.ok_or_else(unknown_device)?;
+        // Somebody was faster: with the zones, or by taking the role away.
+        let found = load(db, person, device, Verb::Edit).await?;
         return Err(stale(device, &found)?);
     };
     let message = publication(device, version, now, &zones)
