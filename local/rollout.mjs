@@ -195,8 +195,8 @@ function terminal(out) {
   const draw = (lines) => {
     const fit = lines.slice(0, Math.max(1, (out.rows ?? 24) - 1));
     const up = height > 0 ? `\x1b[${height}A` : '';
-    // Each line ends by clearing what is right of it, the last one what is below.
-    out.write(`\x1b[?25l${up}\r${fit.map((line) => `${line}\x1b[K\n`).join('')}\x1b[J`);
+    // Each line ends by clearing what is right of it, the last one what is below; none is wrapped, which would make two of it.
+    out.write(`\x1b[?25l\x1b[?7l${up}\r${fit.map((line) => `${line}\x1b[K\n`).join('')}\x1b[J`);
     height = fit.length;
   };
   let latest = [];
@@ -207,7 +207,7 @@ function terminal(out) {
       draw(latest);
     },
     note: (text) => draw([...latest, text.slice(0, (out.columns ?? 80) - 1)]),
-    leave: () => out.write('\x1b[?25h'),
+    leave: () => out.write('\x1b[?7h\x1b[?25h'),
   };
 }
 
