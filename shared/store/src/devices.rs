@@ -369,6 +369,22 @@ pub fn provision(device: &DeviceId, at: UnixMillis) -> Statement {
     }
 }
 
+/// A device's tags, alone.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Tags {
+    /// JSON array of text, sorted.
+    pub tags: String,
+}
+
+/// The [`Tags`] of a device.
+pub fn tags(device: &DeviceId) -> Statement {
+    Statement {
+        name: "device_tags",
+        sql: "/* device_tags */ SELECT tags FROM devices WHERE device_id = ?1",
+        params: vec![device.as_str().into()],
+    }
+}
+
 /// Gives a device its tags, a JSON array of text, sorted. One change if it is enrolled.
 pub fn set_tags(device: &DeviceId, tags: &str) -> Statement {
     Statement {

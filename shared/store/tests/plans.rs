@@ -288,6 +288,7 @@ fn rollout_statements(device: &DeviceId) -> Vec<Statement> {
         rollouts::failures_since(NOW, 10),
         idempotency::find("ada", "k"),
         idempotency::prune(NOW, 10),
+        devices::tags(device),
         devices::set_tags(device, "[]"),
         devices::learn_sku(device, Sku::Pro),
     ];

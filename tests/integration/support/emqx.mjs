@@ -129,6 +129,7 @@ function webhookFor(topic) {
   const kind = topic.split('/').slice(2).join('/');
   if (kind === 'state') return 'device-state';
   if (kind === 'config/status') return 'config-status';
+  if (kind === 'ota/status') return 'ota-status';
   if (kind === 'diag/response') return 'diagnostics';
   if (kind === 'telemetry' || kind.startsWith('telemetry/')) return 'telemetry';
   throw new Error(`no webhook is known for ${topic}: give one as { path }`);

@@ -12,8 +12,8 @@ use rs1_store::health;
 
 use crate::config::Config;
 use crate::handlers::{
-    devices, diagnostics, enroll, my_devices, operators, orders, security_log, session, shares, telemetry,
-    transfers, zones,
+    devices, diagnostics, enroll, my_devices, operators, orders, security_log, session, shares, tags,
+    telemetry, transfers, zones,
 };
 use crate::trail::Trail;
 use crate::world::{Ports, World};
@@ -122,6 +122,10 @@ pub enum Admin {
     Device,
     /// One device's hours.
     DeviceTelemetry,
+    /// What it is labelled with.
+    Tags,
+    /// That it is labelled with something else.
+    ReplaceTags,
     /// What was done with one device.
     DeviceAudit,
     /// That a device is somebody's.
@@ -170,6 +174,8 @@ pub const ROUTES: &[Route] = &[
     get("/api/admin/devices", Endpoint::Operator(Admin::Devices)),
     get("/api/admin/devices/{id}", Endpoint::Operator(Admin::Device)),
     get("/api/admin/devices/{id}/telemetry", Endpoint::Operator(Admin::DeviceTelemetry)),
+    get("/api/admin/devices/{id}/tags", Endpoint::Operator(Admin::Tags)),
+    put("/api/admin/devices/{id}/tags", limits::API_BODY, Endpoint::Operator(Admin::ReplaceTags)),
     get("/api/admin/devices/{id}/audit", Endpoint::Operator(Admin::DeviceAudit)),
     post("/api/admin/devices/{id}/claim", limits::API_BODY, Endpoint::Operator(Admin::Claim)),
     post("/api/admin/devices/{id}/diagnostics", limits::API_BODY, Endpoint::Operator(Admin::AskDiagnostics)),
@@ -430,6 +436,8 @@ async fn for_operator<P: Ports>(
         Admin::Devices => devices::list(db, request).await,
         Admin::Device => devices::one(db, parameters.first(), request).await,
         Admin::DeviceTelemetry => telemetry::hours(db, parameters.first(), request).await,
+        Admin::Tags => tags::show(db, parameters.first(), request).await,
+        Admin::ReplaceTags => tags::replace(db, parameters.first(), request).await,
         Admin::AskDiagnostics => {
             let device = parameters.first();
             diagnostics::ask(db, &world.broker, &world.random, operator, device, request).await

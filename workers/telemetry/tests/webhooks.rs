@@ -11,10 +11,14 @@
 mod common;
 
 use common::{Cloud, PASSWORD, SECRET, device, published, telemetry_payload, ten_o_clock, topic};
+use pollster::block_on;
 use rs1_domain::config::BadConfig;
 use rs1_domain::time::{HOUR, SECOND};
 use rs1_domain::{Answer, Method};
+use rs1_rollout::OtaEvent;
+use rs1_store::Statement;
 use rs1_store::native::Failure;
+use rs1_store::sql::run;
 use rs1_worker_telemetry::config::Config;
 use serde_json::{Value, json};
 
@@ -35,6 +39,7 @@ fn nothing_is_answered_without_the_secret() {
         "/webhook/device-state",
         "/webhook/telemetry",
         "/webhook/device-offline",
+        "/webhook/ota-status",
     ] {
         for secret in [None, Some(""), Some("wrong"), SECRET.strip_prefix("the ")] {
             let answer = cloud.request(Method::Post, path, secret, b"{}".to_vec());
@@ -277,4 +282,103 @@ fn telemetry_is_queued_without_the_database() {
 
     cloud.world.queue.fail(true);
     assert_eq!(cloud.post("/webhook/telemetry", &message).status, 503, "EMQX tries again");
+}
+
+fn ota_status(status: &str) -> Value {
+    json!({"status": status, "version": "1.2.0", "progress": 40, "error": null, "rollout_id": "rol-01",
+        "timestamp": "2026-01-20T10:00:00Z"})
+}
+
+#[test]
+fn a_report_of_an_update_is_queued_without_the_database() {
+    let cloud = Cloud::new();
+    let before = cloud.world.db.statements_run();
+    let message = published("ota/status", "m1", cloud.now, &ota_status("downloading"));
+    assert_eq!(cloud.post("/webhook/ota-status", &message).status, 202);
+    assert_eq!(cloud.world.db.statements_run(), before);
+    let queued = cloud.world.updates.take();
+    assert_eq!(queued.len(), 1);
+    let OtaEvent::Status { id, device_id, received_at, status } = OtaEvent::from_json(&queued[0]).unwrap()
+    else {
+        panic!("{}", queued[0])
+    };
+    assert_eq!((id.as_str(), device_id, received_at), ("m1", device(), cloud.now));
+    assert_eq!((status.rollout_id.as_deref(), status.progress), (Some("rol-01"), Some(40)));
+
+    let wrong = json!({"status": "exploding", "progress": 400});
+    let answer = cloud.post("/webhook/ota-status", &published("ota/status", "m1", cloud.now, &wrong));
+    assert_eq!(answer.status, 422);
+    assert!(body(&answer)["errors"].as_array().unwrap().len() >= 3, "{}", answer.body);
+    let elsewhere = published("telemetry", "m1", cloud.now, &ota_status("pending"));
+    assert_eq!(cloud.post("/webhook/ota-status", &elsewhere).status, 422);
+    let mut own = message.clone();
+    own["clientid"] = "http_api".into();
+    assert_eq!(cloud.post("/webhook/ota-status", &own).status, 204, "ignored: the cloud's own");
+    assert!(cloud.world.updates.take().is_empty());
+    cloud.world.updates.fail(true);
+    assert_eq!(cloud.post("/webhook/ota-status", &message).status, 503, "EMQX tries again");
+}
+
+/// Puts a rollout under way by hand, with or without an open attempt of the device.
+fn under_way(cloud: &Cloud, with_attempt: bool) {
+    let run_sql = |sql: &'static str| {
+        block_on(run(
+            &cloud.world.db,
+            [Statement { name: "test", sql, params: vec![device().as_str().into()] }],
+        ))
+        .unwrap();
+    };
+    run_sql("UPDATE devices SET product_sku = 'rs1_pro' WHERE device_id = ?1");
+    run_sql(
+        "INSERT INTO rollouts (rollout_id, sku, version, sha256, elf_sha256, fw_version, stages, min_rssi, force,
+           rate_per_minute, selector, created_at, created_by, status)
+         SELECT 'rol-01', 'rs1_pro', '1.2.0', hex(zeroblob(32)), hex(zeroblob(32)), 1, '[]', -70, 0, 60, '{}', 0, 'ada', 'STAGED'
+         WHERE ?1 IS NOT NULL",
+    );
+    if with_attempt {
+        run_sql(
+            "INSERT INTO rollout_devices (rollout_id, device_id, state, attempt, facts, triggered_at, revision, written_by)
+             VALUES ('rol-01', ?1, 'downloading', 1, '{}', 0, 1, '')",
+        );
+    }
+}
+
+#[test]
+fn a_state_that_matters_to_an_update_is_handed_on_with_one_statement_until_the_queue_has_it() {
+    let say = |cloud: &Cloud, id: &str, at| {
+        cloud.post("/webhook/device-state", &published("state", id, at, &state(true)))
+    };
+    // No rollout: nobody is told.
+    let cloud = Cloud::new();
+    assert_eq!(say(&cloud, "m1", cloud.now).status, 204);
+    assert!(cloud.world.updates.take().is_empty());
+
+    // A rollout of its variant: told when it comes online, and no more while it stays.
+    let cloud = Cloud::new();
+    under_way(&cloud, false);
+    cloud.world.updates.fail(true);
+    assert_eq!(say(&cloud, "m1", cloud.now).status, 503, "EMQX tries again");
+    cloud.world.updates.fail(false);
+    let before = cloud.world.db.statements_run();
+    assert_eq!(say(&cloud, "m1", cloud.now).status, 204);
+    assert_eq!(cloud.world.db.statements_run() - before, 1);
+    let queued = cloud.world.updates.take();
+    let OtaEvent::State { device_id, sighting } = OtaEvent::from_json(&queued[0]).unwrap() else {
+        panic!("{queued:?}")
+    };
+    assert_eq!((device_id, sighting.new_connection, sighting.online), (device(), true, true));
+    assert_eq!(say(&cloud, "m2", cloud.now.plus(SECOND)).status, 204);
+    assert!(cloud.world.updates.take().is_empty());
+
+    // An open attempt: told each time, but not of a last will, which was written before.
+    let cloud = Cloud::new();
+    under_way(&cloud, true);
+    for second in 0..3 {
+        assert_eq!(say(&cloud, "m1", cloud.now.plus(second * SECOND)).status, 204);
+    }
+    assert_eq!(cloud.world.updates.take().len(), 3);
+    let will = published("state", "m9", cloud.now.plus(9 * SECOND), &state(false));
+    assert_eq!(cloud.post("/webhook/device-state", &will).status, 204);
+    assert_eq!(say(&cloud, "m1", cloud.now).status, 204, "late: older than what is known");
+    assert!(cloud.world.updates.take().is_empty());
 }

@@ -10,6 +10,7 @@ pub mod orders;
 pub mod security_log;
 pub mod session;
 pub mod shares;
+pub mod tags;
 pub mod telemetry;
 pub mod transfers;
 pub mod zones;
