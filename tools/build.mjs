@@ -21,8 +21,11 @@ import { lockedVersion } from './lib/versions.mjs';
 import { setUp } from './toolchain.mjs';
 
 const TARGET = 'wasm32-unknown-unknown';
-/** What one worker may weigh, compressed; 3 MB is the platform's limit, and a start-up is quicker far below it. */
-export const BUDGET_BYTES = 250_000;
+/**
+ * What each worker may weigh, compressed; 3 MB is the platform's limit, and a start-up is quicker far below it. Devices and EMQX
+ * wait for `telemetry` when it starts, and so it is kept small; what people and the clock wake may weigh more.
+ */
+export const BUDGET_BYTES = { telemetry: 250_000, health: 250_000, 'device-api': 350_000, ota: 400_000 };
 /** The two files of a bundle that are uploaded. */
 const BUNDLE_FILES = ['index.js', 'index_bg.wasm'];
 const STAMPS = join(ROOT, 'dist', '.stamps');
@@ -151,7 +154,7 @@ export function measureBundles(workers = WORKERS) {
     const files = BUNDLE_FILES.map((file) => readFileSync(join(bundleDir(worker), file)));
     const sum = (sizes) => sizes.reduce((total, size) => total + size, 0);
     const gzip = sum(files.map((bytes) => gzipSync(bytes, { level: 9 }).length));
-    return { worker, js: files[0].length, wasm: files[1].length, gzip, ok: gzip <= BUDGET_BYTES };
+    return { worker, js: files[0].length, wasm: files[1].length, gzip, budget: BUDGET_BYTES[worker], ok: gzip <= BUDGET_BYTES[worker] };
   });
 }
 
@@ -159,10 +162,10 @@ export function measureBundles(workers = WORKERS) {
 export function sizeTable(sizes) {
   const kilo = (bytes) => `${(bytes / 1000).toFixed(1)} KB`.padStart(10);
   return [
-    `  ${'worker'.padEnd(12)}${'js'.padStart(10)}${'wasm'.padStart(10)}${'gzip'.padStart(10)}   of ${BUDGET_BYTES / 1000} KB`,
+    `  ${'worker'.padEnd(12)}${'js'.padStart(10)}${'wasm'.padStart(10)}${'gzip'.padStart(10)}${'of'.padStart(10)}`,
     ...sizes.map(
-      ({ worker, js, wasm, gzip, ok }) =>
-        `  ${worker.padEnd(12)}${kilo(js)}${kilo(wasm)}${kilo(gzip)}   ${Math.round((gzip / BUDGET_BYTES) * 100)} %${ok ? '' : '   OVER BUDGET'}`,
+      ({ worker, js, wasm, gzip, budget, ok }) =>
+        `  ${worker.padEnd(12)}${kilo(js)}${kilo(wasm)}${kilo(gzip)}${kilo(budget)}   ${Math.round((gzip / budget) * 100)} %${ok ? '' : '   OVER BUDGET'}`,
     ),
   ].join('\n');
 }
@@ -176,7 +179,7 @@ async function main() {
   const sizes = measureBundles(workers);
   console.log(sizeTable(sizes));
   if (!sizes.every(({ ok }) => ok)) {
-    throw new SetupError(`over the budget of ${BUDGET_BYTES / 1000} KB: ${sizes.filter(({ ok }) => !ok).map(({ worker }) => worker).join(', ')}`, {
+    throw new SetupError(`over budget: ${sizes.filter(({ ok }) => !ok).map(({ worker }) => worker).join(', ')}`, {
       advice: ['see what is in it: `cargo tree -e normal -p rs1-worker-NAME --target wasm32-unknown-unknown`'],
     });
   }
