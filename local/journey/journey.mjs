@@ -6,6 +6,7 @@ import { ADMISSION } from './admission.mjs';
 import { CLOCK } from './clock.mjs';
 import { ENROLMENT } from './enrolment.mjs';
 import { FLEET } from './fleet.mjs';
+import { PEOPLE } from './people.mjs';
 import { PRESENCE } from './presence.mjs';
 import { SECURITY } from './security.mjs';
 import { TELEMETRY } from './telemetry.mjs';
@@ -19,12 +20,14 @@ import { ZONES } from './zones.mjs';
  * @property {(method: string, path: string, options?: object) => Promise<import('../lib/http.mjs').Answer>} admin the API, as an operator
  * @property {string} token an operator's
  * @property {import('../lib/credentials.mjs').Device} device
+ * @property {(method: string, path: string, options?: object) => Promise<import('../lib/http.mjs').Answer>} owner the API, as the user who owns it
+ * @property {{ user_id: string, email: string }} user that user
  *
  * @typedef {{ name: string, run: (traveller: Traveller) => Promise<string | void> }} Step its answer is a remark
  */
 
 /** In this order: later chapters need the device that earlier ones made. @type {{ title: string, steps: Step[] }[]} */
-const CHAPTERS = [ENROLMENT, ADMISSION, TOPICS, PRESENCE, TELEMETRY, SECURITY, CLOCK, FLEET, ZONES];
+const CHAPTERS = [ENROLMENT, ADMISSION, TOPICS, PRESENCE, TELEMETRY, PEOPLE, SECURITY, CLOCK, FLEET, ZONES];
 
 /**
  * @param {object} options

@@ -83,6 +83,23 @@ class Client {
     });
   }
 
+  /**
+   * The next message on a topic, read as JSON. Ask before what brings it is done.
+   * @param {string} topic @param {number} [within] milliseconds
+   */
+  next(topic, within = 10_000) {
+    return new Promise((done, fail) => {
+      const tooLate = setTimeout(() => fail(new Error(`MQTT: nothing came on ${topic} within ${within / 1000} s`)), within);
+      const listen = (given, payload) => {
+        if (given !== topic) return;
+        clearTimeout(tooLate);
+        this.#client.off('message', listen);
+        done(JSON.parse(payload.toString('utf8')));
+      };
+      this.#client.on('message', listen);
+    });
+  }
+
   /** Says goodbye: the broker forgets the will. */
   disconnect() {
     return this.#client.endAsync();

@@ -132,6 +132,7 @@ function webhookFor(topic) {
   if (kind === 'ota/status') return 'ota-status';
   if (kind === 'diag/response') return 'diagnostics';
   if (kind === 'telemetry' || kind.startsWith('telemetry/')) return 'telemetry';
+  if (kind === 'provision') return 'provision';
   throw new Error(`no webhook is known for ${topic}: give one as { path }`);
 }
 

@@ -85,6 +85,17 @@ export async function startHarness(options = {}) {
     idp,
     adminToken,
     userToken: (token) => idp.userToken(token),
+
+    /**
+     * Signs somebody in; `call` sends requests as them.
+     * @param {string} email
+     */
+    async signIn(email) {
+      const answer = await api('POST', '/api/auth/session', { body: { id_token: await idp.userToken({ email }) } });
+      if (answer.status !== 201) throw new Error(`signing in answered ${answer.status}: ${answer.text}`);
+      const { access_token, user } = answer.json;
+      return { user, token: access_token, call: (method, path, options) => api(method, path, { token: access_token, ...options }) };
+    },
     emqx: emqxCaller({ api, secret: secrets.WEBHOOK_SECRET }),
     /** EMQX's management API, as the workers reach it. */
     emqxApi,
