@@ -49,6 +49,7 @@ pub mod idempotency;
 pub mod native;
 pub mod orders;
 pub mod rollouts;
+mod row;
 pub mod security;
 pub mod sql;
 pub mod telemetry;

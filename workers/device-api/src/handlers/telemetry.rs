@@ -1,7 +1,5 @@
 //! `GET /api/admin/devices/{id}/telemetry?hours=24`.
 
-use std::collections::BTreeMap;
-
 use rs1_api::query::Query;
 use rs1_domain::port::Database;
 use rs1_domain::time::HOUR;
@@ -10,7 +8,7 @@ use rs1_store::sql::{rows, run};
 use rs1_store::telemetry::HourRow;
 use rs1_store::{devices, telemetry};
 use rs1_telemetry::rollup::read_metrics;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::devices::{not_enrolled, parse_id};
 
@@ -29,7 +27,13 @@ struct Hour {
     begins_at: UnixMillis,
     messages: i64,
     last_at: UnixMillis,
-    metrics: BTreeMap<String, Metric>,
+    #[serde(serialize_with = "as_object")]
+    metrics: Vec<(String, Metric)>,
+}
+
+/// Names and values, as a JSON object.
+fn as_object<S: Serializer>(metrics: &[(String, Metric)], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(metrics.iter().map(|(name, metric)| (name, metric)))
 }
 
 #[derive(Serialize)]
