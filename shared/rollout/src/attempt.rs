@@ -237,6 +237,9 @@ pub struct Attempt {
     /// What we decided, and when.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     decided: Option<Decided>,
+    /// When the rollout was given up while the trigger was not sent, as far as was known then.
+    #[serde(skip_serializing_if = "Option::is_none", default, with = "as_optional_millis")]
+    cancelled_at: Option<UnixMillis>,
 }
 
 /// The newest report of an attempt, for people to read.
@@ -390,6 +393,7 @@ impl Attempt {
             boot: trigger.boot,
             others: Vec::new(),
             decided: None,
+            cancelled_at: None,
         }
     }
 
@@ -471,7 +475,8 @@ impl Attempt {
 
     /// The decision that ended it, if one did; also [`Decision::Withdrawn`].
     pub fn decision(&self) -> Option<Decision> {
-        self.decided.map(|decided| decided.what)
+        let decided = self.decided.map(|decided| decided.what);
+        if self.state == DeviceState::Cancelled { Some(Decision::Cancelled) } else { decided }
     }
 
     fn merge_report(&mut self, report: &Report) {
@@ -546,6 +551,10 @@ impl Attempt {
     }
 
     fn merge_decision(&mut self, what: Decision, at: UnixMillis) {
+        if what == Decision::Cancelled {
+            earliest(&mut self.cancelled_at, at);
+            return;
+        }
         let new = Decided { at, what };
         // What is taken back may turn out to be under way after all, so that is not final; the rest is, the first of it.
         let weight = |decided: &Decided| (decided.what == Decision::Withdrawn, *decided);
@@ -567,11 +576,12 @@ impl Attempt {
     /// The first fact, by the broker's clock, that closes the attempt. Of two at the same millisecond, the better proof.
     fn outcome(&self) -> Option<(UnixMillis, DeviceState)> {
         let decided = self.decided.and_then(|Decided { at, what }| match what {
-            Decision::Withdrawn => None,
+            Decision::Withdrawn | Decision::Cancelled => None,
             Decision::NotAcknowledged | Decision::NotFinished => Some((at, DeviceState::TimedOut)),
             Decision::TooManyDownloads => Some((at, DeviceState::Failed)),
-            Decision::Cancelled => Some((at, DeviceState::Cancelled)),
         });
+        // A trigger that was on its way already reaches the device all the same, and what comes of it counts.
+        let cancelled = self.cancelled_at.filter(|_| !self.was_sent()).map(|at| (at, DeviceState::Cancelled));
         // Whoever was not asked, and runs the image later all the same, does not do it for us.
         let taken_back_at = self.taken_back_at();
         let running_at =
@@ -581,6 +591,7 @@ impl Attempt {
             self.failure(),
             self.rolled_back_at().map(|at| (at, DeviceState::RolledBack)),
             decided,
+            cancelled,
         ]
         .into_iter()
         .flatten()
@@ -639,9 +650,8 @@ impl Attempt {
         if self.was_sent() {
             return None;
         }
-        let is_withdrawal =
-            |decided: &Decided| matches!(decided.what, Decision::Withdrawn | Decision::Cancelled);
-        self.unreachable_at.max(self.decided.filter(is_withdrawal).map(|decided| decided.at))
+        let withdrawn = self.decided.filter(|decided| decided.what == Decision::Withdrawn);
+        self.unreachable_at.max(withdrawn.map(|decided| decided.at)).max(self.cancelled_at)
     }
 }
 

@@ -899,6 +899,31 @@ fn abort_lets_what_is_under_way_come_to_its_end_and_frees_the_device() {
     assert_eq!(world.rollout.status, Status::Aborted);
 }
 
+#[test]
+fn abort_of_a_trigger_that_was_on_its_way_already_cancels_nothing() {
+    let mut world = World::new(rollout(vec![last_stage()]), fleet([0], 3)).with_policy(lenient());
+    world.run();
+    world.later(seconds(1));
+    world.rollout = world.rollout.after(Verb::Abort, world.now).unwrap();
+    assert_eq!(decisions(&world.run()), [Decision::Cancelled; 3]);
+    world.later(seconds(1));
+
+    // The consumer had this one in hand, and learns after the abort that the broker took it.
+    world.tell(0, Fact::Sent { attempt: 1, at: world.now });
+    assert_eq!(world.state(0), Some(DeviceState::Triggered));
+    world.confirm(0);
+    assert_eq!(world.state(0), Some(DeviceState::Confirmed));
+    // Of this one the device itself is the first to tell, and then it falls silent.
+    world.report(1, Downloading);
+    assert_eq!(world.state(1), Some(DeviceState::Downloading));
+    world.later(world.policy.finish_timeout);
+    assert_eq!(decisions(&world.run()), [Decision::NotFinished]);
+    assert_eq!(world.state(1), Some(DeviceState::TimedOut));
+    // This one was never sent.
+    assert_eq!(world.state(2), Some(DeviceState::Cancelled));
+    assert_eq!(world.run().report.never_reached, 1);
+}
+
 // The planner: who is eligible, and why others are not.
 
 #[test]

@@ -20,6 +20,7 @@ use rs1_domain::DeviceId;
 use rs1_domain::port::{Database, Outcome, PortError, Statement};
 use rs1_domain::time::{DAY, HOUR, MINUTE};
 use rs1_domain::wire::OtaPhase;
+use rs1_rollout::OtaEvent;
 use rs1_store::native::Failure;
 use rs1_worker_ota::engine::advance::advance;
 use serde_json::{Value, json};
@@ -400,6 +401,38 @@ fn an_abort_cancels_what_has_not_begun_and_lets_the_rest_finish() {
     assert!(cloud.tick());
     let last = cloud.run_statement(rs1_store::rollouts::due(cloud.now.get()));
     assert_eq!(last.rows_json, "[]", "nothing of it can change any more, and nobody looks at it again");
+}
+
+#[test]
+fn a_trigger_that_was_on_its_way_when_the_rollout_was_aborted_is_not_lost_sight_of() {
+    let (cloud, devices) = Cloud::with_fleet(3);
+    let rollout = cloud.rollout(&at_once());
+    cloud.tell(&rollout, "start");
+    cloud.tell(&rollout, "abort");
+    assert_eq!(cloud.counts(&rollout), counts(&[("cancelled", 3)]));
+    let due = || cloud.run_statement(rs1_store::rollouts::due(cloud.now.get())).rows_json;
+    assert_eq!(due(), "[]");
+
+    // A consumer had them in hand, and only now says that the broker took them.
+    for device in &devices {
+        cloud.queue_report(&OtaEvent::Trigger {
+            device_id: device.clone(),
+            rollout_id: rollout.clone(),
+            attempt: 1,
+            at: cloud.now.get(),
+            is_accepted: true,
+        });
+    }
+    cloud.deliver_reports();
+    assert_eq!(cloud.counts(&rollout), counts(&[("triggered", 3)]));
+    assert_ne!(due(), "[]", "somebody has to look at it again");
+    cloud.update(&devices[0], &rollout);
+    cloud.deliver_reports();
+    cloud.pass(HOUR);
+    assert!(cloud.tick());
+    assert_eq!(cloud.counts(&rollout), counts(&[("confirmed", 1), ("timed_out", 2)]));
+    assert_eq!(cloud.show(&rollout)["status"], "ABORTED");
+    assert_eq!(due(), "[]");
 }
 
 #[test]
