@@ -8,6 +8,7 @@
 //! Format: RFC 7515 (JWS compact), RFC 7517 (JWK), RFC 7518 (algorithms), RFC 7519 (claims).
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use base64::Engine;
@@ -67,28 +68,20 @@ struct Header {
     kid: String,
 }
 
-/// The claim `aud`: one text, or several.
+/// The claim `aud`.
 #[derive(Deserialize)]
-#[serde(from = "Value")]
-pub(crate) struct Audience(Vec<String>);
+#[serde(untagged)]
+pub(crate) enum Audience {
+    One(String),
+    Several(Vec<String>),
+}
 
 impl Audience {
     /// All of them.
     pub(crate) fn as_slice(&self) -> &[String] {
-        &self.0
-    }
-}
-
-impl From<Value> for Audience {
-    /// What is no text is nobody's name, and so matches none of ours.
-    fn from(claim: Value) -> Self {
-        let text = |value: Value| match value {
-            Value::String(text) => Some(text),
-            _ => None,
-        };
-        match claim {
-            Value::Array(several) => Self(several.into_iter().filter_map(text).collect()),
-            one => Self(text(one).into_iter().collect()),
+        match self {
+            Self::One(one) => std::slice::from_ref(one),
+            Self::Several(several) => several,
         }
     }
 }
@@ -266,18 +259,16 @@ impl KeyCache {
 
 /// The caches of several issuers, by where their keys are.
 #[derive(Debug, Default)]
-pub struct KeyCaches(RefCell<Vec<(String, Rc<RefCell<KeyCache>>)>>);
+pub struct KeyCaches(RefCell<BTreeMap<String, Rc<RefCell<KeyCache>>>>);
 
 impl KeyCaches {
     /// The cache of the keys that are there.
     pub fn of(&self, jwks_url: &str) -> Rc<RefCell<KeyCache>> {
         let mut caches = self.0.borrow_mut();
-        if let Some((_, cache)) = caches.iter().find(|(url, _)| url == jwks_url) {
+        if let Some(cache) = caches.get(jwks_url) {
             return Rc::clone(cache);
         }
-        let cache = Rc::default();
-        caches.push((jwks_url.to_owned(), Rc::clone(&cache)));
-        cache
+        Rc::clone(caches.entry(jwks_url.to_owned()).or_default())
     }
 }
 

@@ -8,7 +8,6 @@
 use rs1_domain::config::Settings;
 use rs1_domain::{EmailAddress, UnixMillis};
 use serde::Deserialize;
-use serde_json::Value;
 
 use crate::jwt::{self, Algorithm, Audience, BadToken, judge_time};
 
@@ -95,9 +94,26 @@ pub struct Claims {
     #[serde(default)]
     email: Option<String>,
     #[serde(default)]
-    email_verified: Option<Value>,
+    email_verified: Option<Truth>,
     #[serde(default)]
     name: Option<String>,
+}
+
+/// A truth value; some providers write it as text.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Truth {
+    Flag(bool),
+    Text(String),
+}
+
+impl Truth {
+    fn is_true(&self) -> bool {
+        match self {
+            Self::Flag(flag) => *flag,
+            Self::Text(text) => text == "true",
+        }
+    }
 }
 
 impl Token<'_> {
@@ -139,9 +155,7 @@ impl Token<'_> {
         if sub.is_empty() || sub.len() > MAX_SUBJECT {
             return Err(BadToken::Nameless);
         }
-        // Some providers write it as text.
-        let verified = matches!(email_verified, Some(Value::Bool(true)))
-            || email_verified.as_ref().and_then(Value::as_str) == Some("true");
+        let verified = email_verified.as_ref().is_some_and(Truth::is_true);
         let email = email.as_deref().filter(|_| verified).and_then(EmailAddress::parse);
         let name = name.as_deref().map(str::trim).filter(|name| !name.is_empty());
         Ok(Identity {
@@ -158,7 +172,7 @@ impl Token<'_> {
 mod tests {
     use base64::Engine;
     use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
@@ -221,7 +235,7 @@ mod tests {
             assert_eq!(identity.verified_email.is_some(), counts, "{verified}");
         }
         assert_eq!(judge(&[("email", json!("nobody"))]).unwrap().verified_email, None);
-        assert_eq!(judge(&[("email_verified", json!(1))]).unwrap().verified_email, None);
+        assert_eq!(judge(&[("email_verified", json!(1))]).unwrap_err(), BadToken::Form);
     }
 
     #[test]

@@ -137,13 +137,16 @@ fn bulk(messages: &[Publication]) -> serde_json::Result<String> {
 /// # Errors
 /// Whatever leaves open what became of them.
 fn read_bulk(status: u16, text: &str, count: usize) -> Result<Result<Vec<Published>, String>, String> {
-    /// It has the one or the other.
     #[derive(Deserialize)]
-    struct Item {
-        #[serde(default)]
-        id: Option<String>,
-        #[serde(default)]
-        reason_code: Option<u32>,
+    #[serde(untagged)]
+    enum Item {
+        Taken {
+            #[expect(dead_code, reason = "that there is one tells the kinds of items apart")]
+            id: String,
+        },
+        Not {
+            reason_code: u32,
+        },
     }
     match status {
         200 | 202 | 503 => {}
@@ -156,12 +159,11 @@ fn read_bulk(status: u16, text: &str, count: usize) -> Result<Result<Vec<Publish
         return Err(format!("{} answers for {count} messages", items.len()));
     }
     let published = items.into_iter().map(|item| match item {
-        Item { id: Some(_), .. } => Ok(Published::Accepted),
-        Item { reason_code: Some(NO_SUBSCRIBERS), .. } => Ok(Published::NoSubscriber),
-        Item { reason_code: Some(_), .. } => Ok(Published::Failed),
-        Item { id: None, reason_code: None } => Err(unexpected(status, text)),
+        Item::Taken { .. } => Published::Accepted,
+        Item::Not { reason_code: NO_SUBSCRIBERS } => Published::NoSubscriber,
+        Item::Not { .. } => Published::Failed,
     });
-    published.collect::<Result<_, _>>().map(Ok)
+    Ok(Ok(published.collect()))
 }
 
 fn unexpected(status: u16, text: &str) -> String {

@@ -49,7 +49,6 @@ pub mod idempotency;
 pub mod native;
 pub mod orders;
 pub mod rollouts;
-mod row;
 pub mod security;
 pub mod sql;
 pub mod telemetry;

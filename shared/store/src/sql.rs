@@ -5,25 +5,13 @@ use rs1_domain::port::{Database, Outcome, PortError, Statement};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
-use serde_json::Value;
-
-use crate::row::Cell;
 
 /// Decodes the rows of one outcome.
 ///
 /// # Errors
 /// When a row is not a `T`: the schema and the code disagree.
 pub fn rows<T: DeserializeOwned>(outcome: &Outcome) -> Result<Vec<T>, PortError> {
-    parse(&outcome.rows_json)?
-        .iter()
-        .map(|row| {
-            T::deserialize(Cell(row)).map_err(|error| PortError::new("decode rows", error.to_string()))
-        })
-        .collect()
-}
-
-fn parse(json: &str) -> Result<Vec<Value>, PortError> {
-    serde_json::from_str(json).map_err(|error| PortError::new("decode rows", error.to_string()))
+    serde_json::from_str(&outcome.rows_json).map_err(|error| PortError::new("decode rows", error.to_string()))
 }
 
 /// Decodes the only row of one outcome, if there is one.
@@ -31,9 +19,7 @@ fn parse(json: &str) -> Result<Vec<Value>, PortError> {
 /// # Errors
 /// As [`rows`].
 pub fn first_row<T: DeserializeOwned>(outcome: &Outcome) -> Result<Option<T>, PortError> {
-    let found = parse(&outcome.rows_json)?;
-    let row = found.first().map(|row| T::deserialize(Cell(row)));
-    row.transpose().map_err(|error| PortError::new("decode row", error.to_string()))
+    Ok(rows(outcome)?.into_iter().next())
 }
 
 /// Runs a fixed number of statements as one transaction and answers exactly as many outcomes.

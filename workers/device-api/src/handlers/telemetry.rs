@@ -1,5 +1,7 @@
 //! `GET /api/admin/devices/{id}/telemetry?hours=24`.
 
+use std::collections::BTreeMap;
+
 use rs1_api::query::Query;
 use rs1_domain::port::Database;
 use rs1_domain::time::HOUR;
@@ -8,7 +10,7 @@ use rs1_store::sql::{rows, run};
 use rs1_store::telemetry::HourRow;
 use rs1_store::{devices, telemetry};
 use rs1_telemetry::rollup::read_metrics;
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
 use super::devices::{not_enrolled, parse_id};
 
@@ -27,13 +29,7 @@ struct Hour {
     begins_at: UnixMillis,
     messages: i64,
     last_at: UnixMillis,
-    #[serde(serialize_with = "as_object")]
-    metrics: Vec<(String, Metric)>,
-}
-
-/// Names and values, as a JSON object.
-fn as_object<S: Serializer>(metrics: &[(String, Metric)], serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_map(metrics.iter().map(|(name, metric)| (name, metric)))
+    metrics: BTreeMap<String, Metric>,
 }
 
 #[derive(Serialize)]
