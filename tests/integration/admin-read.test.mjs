@@ -85,8 +85,8 @@ test('a device of the list is the device itself', async () => {
   assert.deepEqual(one.json, item);
   assert.deepEqual(Object.keys(item).sort(), [
     ...['boot_count', 'config_version', 'device_id', 'enrolled_at', 'enrolled_by', 'firmware_version', 'last_seen_at'],
-    ...['last_telemetry_at', 'mac_address', 'offline_reason', 'online', 'product_sku', 'protocol_version', 'radar_connected'],
-    ...['reset_reason', 'state_at', 'uptime_sec', 'wifi_rssi', 'zone_count'],
+    ...['last_telemetry_at', 'mac_address', 'name', 'offline_reason', 'online', 'owner', 'product_sku', 'protocol_version', 'provisioned_at'],
+    ...['radar_connected', 'reset_reason', 'room', 'state_at', 'uptime_sec', 'wifi_rssi', 'zone_count'],
   ]);
 });
 
