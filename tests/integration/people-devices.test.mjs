@@ -10,7 +10,7 @@ import { startHarness } from './support/harness.mjs';
 let cloud;
 let admin;
 before(async () => {
-  cloud = await startHarness({ only: ['device-api'] });
+  cloud = await startHarness();
   admin = await cloud.adminToken();
 });
 after(() => cloud?.stop());
