@@ -173,7 +173,7 @@ export async function startEmqxApi({ port, key }) {
     published: [],
     /**
      * Answers in its place while it is set: `(request) => ({ status, body })`, or nothing to go on as usual.
-     * @type {null | ((request: { method: string, path: string, body: any }) => undefined | { status: number, body: unknown })}
+     * @type {null | ((request: { method: string, path: string, body: any }) => undefined | { status: number, body?: unknown })}
      */
     answer: null,
   };
@@ -189,6 +189,7 @@ export async function startEmqxApi({ port, key }) {
       return sendJson(response, 400, { code: 'BAD_REQUEST', message: 'not JSON' });
     }
     const other = state.answer?.({ method: incoming.method, path, body });
+    if (other && other.body === undefined) return response.writeHead(other.status).end();
     if (other) return sendJson(response, other.status, other.body);
     if (path === '/publish' || path === '/publish/bulk') {
       const messages = [body].flat();
