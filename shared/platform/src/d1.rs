@@ -130,7 +130,7 @@ mod tests {
 
     #[test]
     fn values_cross_as_json() {
-        let params = vec![
+        let params = [
             Param::Null,
             Param::Int(-9_007_199_254_740_992),
             Param::Real(0.1),
