@@ -29,6 +29,8 @@ pub enum Cause {
     },
     /// The artifact was withdrawn.
     ArtifactYanked,
+    /// The key that signed the artifact was revoked.
+    KeyRevoked,
 }
 
 impl Cause {
@@ -39,6 +41,7 @@ impl Cause {
             Self::RolledBackShare { .. } => "rolled_back_share",
             Self::FailureSpike { .. } => "failure_spike",
             Self::ArtifactYanked => "artifact_yanked",
+            Self::KeyRevoked => "key_revoked",
         }
     }
 }
@@ -56,6 +59,7 @@ impl fmt::Display for Cause {
                 write!(f, "{failures} devices failed within an hour, across rollouts")
             }
             Self::ArtifactYanked => f.write_str("the artifact was withdrawn"),
+            Self::KeyRevoked => f.write_str("the key that signed the artifact was revoked"),
         }
     }
 }

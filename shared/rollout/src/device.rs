@@ -3,6 +3,7 @@
 use rs1_domain::{DeviceId, FirmwareVersion, Sku, UnixMillis};
 
 use crate::attempt::{Attempt, Boot};
+use crate::cause::Cause;
 use crate::cohort::cohort;
 use crate::fact::booted_at;
 
@@ -83,6 +84,6 @@ pub struct Snapshot {
     /// When devices failed lately, in any rollout: at least as far back as the policy's spike window, and at least as many
     /// of the latest as it takes to exceed the policy's number; in any order.
     pub recent_failures: Vec<UnixMillis>,
-    /// Whether the artifact has been withdrawn.
-    pub artifact_yanked: bool,
+    /// Why the artifact may not be sent to anybody, if so: [`Cause::ArtifactYanked`] or [`Cause::KeyRevoked`].
+    pub withdrawn: Option<Cause>,
 }

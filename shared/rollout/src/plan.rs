@@ -443,7 +443,7 @@ impl<'a> Planner<'a> {
 
     fn start_if_due(&mut self) {
         let is_due = self.rollout.schedule_at.is_some_and(|at| at <= self.now);
-        if self.rollout.status == Status::Pending && is_due && !self.snapshot.artifact_yanked {
+        if self.rollout.status == Status::Pending && is_due && self.snapshot.withdrawn.is_none() {
             self.rollout.begin(self.now);
             self.actions.push(Action::Start);
         }
@@ -494,8 +494,8 @@ impl<'a> Planner<'a> {
     }
 
     fn cause_to_pause(&self) -> Option<Cause> {
-        if self.snapshot.artifact_yanked {
-            return Some(Cause::ArtifactYanked);
+        if self.snapshot.withdrawn.is_some() {
+            return self.snapshot.withdrawn;
         }
         if let Some(Tally { new_failures: failures, new_rolled_back: rolled_back, outcomes, .. }) =
             self.judged()
@@ -593,7 +593,9 @@ impl<'a> Planner<'a> {
         let none = |held| Triggers { triggered: 0, next_at: None, held };
         match self.rollout.status {
             Status::Pending => return none(Some(HoldBack::NotStarted)),
-            Status::Paused if self.snapshot.artifact_yanked => return none(Some(HoldBack::ArtifactYanked)),
+            Status::Paused if self.snapshot.withdrawn.is_some() => {
+                return none(Some(HoldBack::ArtifactYanked));
+            }
             Status::Paused => return none(Some(HoldBack::Paused)),
             Status::Completed | Status::Aborted => return none(Some(HoldBack::Ended)),
             Status::Staged => {}

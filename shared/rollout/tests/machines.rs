@@ -759,18 +759,20 @@ fn halting_a_pause_stops_new_triggers_at_once_and_devices_already_downloading_fi
 
 #[test]
 fn halting_a_withdrawn_artifact_pauses_and_a_resume_changes_nothing_about_that() {
-    let mut world = World::new(rollout(vec![last_stage()]), fleet([0], 2));
-    world.fleet.artifact_yanked = true;
-    let plan = world.run();
-    assert_eq!(plan.actions, [Action::Pause(Cause::ArtifactYanked)]);
-    assert_eq!(held_back(&plan, 0), Some(HoldBack::ArtifactYanked));
-    world.rollout = world.rollout.after(Verb::Resume, world.now).unwrap();
-    assert_eq!(world.run().actions, [Action::Pause(Cause::ArtifactYanked)]);
+    for cause in [Cause::ArtifactYanked, Cause::KeyRevoked] {
+        let mut world = World::new(rollout(vec![last_stage()]), fleet([0], 2));
+        world.fleet.withdrawn = Some(cause);
+        let plan = world.run();
+        assert_eq!(plan.actions, [Action::Pause(cause)]);
+        assert_eq!(held_back(&plan, 0), Some(HoldBack::ArtifactYanked));
+        world.rollout = world.rollout.after(Verb::Resume, world.now).unwrap();
+        assert_eq!(world.run().actions, [Action::Pause(cause)]);
+    }
 
     let mut scheduled = rollout(vec![last_stage()]);
     (scheduled.status, scheduled.schedule_at) = (Status::Pending, Some(T0));
     let mut world = World::new(scheduled, fleet([0], 2));
-    world.fleet.artifact_yanked = true;
+    world.fleet.withdrawn = Some(Cause::ArtifactYanked);
     assert_eq!(world.run().actions, []);
 }
 

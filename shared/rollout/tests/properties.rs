@@ -315,11 +315,7 @@ impl Fleet {
             busy_elsewhere: (0..self.running.len()).any(|other| other != rollout && self.is_open(other, n)),
             ..device.clone()
         });
-        Snapshot {
-            devices: devices.collect(),
-            recent_failures: self.failures.clone(),
-            artifact_yanked: false,
-        }
+        Snapshot { devices: devices.collect(), recent_failures: self.failures.clone(), withdrawn: None }
     }
 
     /// One run of the executor, with everything that must hold about a plan.

@@ -555,6 +555,27 @@ fn yanking_pauses_and_nobody_is_told_any_more() {
 }
 
 #[test]
+fn a_rollout_whose_signing_key_was_revoked_says_so_and_stays_paused() {
+    let (cloud, _) = Cloud::with_fleet(3);
+    let rollout = cloud.rollout(&at_once());
+    let artifact = body(&cloud.get(&format!("/admin/firmware/rs1_pro/{NEW}")));
+    let key = artifact["signer"]["key_id"].as_str().unwrap();
+    assert_eq!(cloud.delete(&format!("/admin/firmware-keys/{key}")).status, 200);
+    cloud.run_statement(Statement {
+        name: "test",
+        sql: "UPDATE rollouts SET status = 'STAGED', stage_started_at = ?1, generation = generation + 1",
+        params: vec![cloud.now.get().into()],
+    });
+    assert!(cloud.tick());
+    assert!(cloud.hand_over().is_empty());
+    let shown = cloud.show(&rollout);
+    assert_eq!((shown["status"].as_str(), shown["cause"].as_str()), (Some("PAUSED"), Some("key_revoked")));
+    let history = cloud.history(&rollout);
+    let halt = history.iter().find(|event| event["kind"] == "halted").unwrap();
+    assert_eq!(halt["detail"]["says"], "the key that signed the artifact was revoked");
+}
+
+#[test]
 fn a_confirmed_device_is_left_alone_by_the_next_rollout_for_a_day() {
     let (cloud, _) = Cloud::with_fleet(1);
     let rollout = cloud.rollout(&at_once());

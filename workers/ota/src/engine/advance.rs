@@ -4,7 +4,8 @@ use rs1_domain::port::{Database, PortError, Queue, Random};
 use rs1_domain::{RecordId, UnixMillis};
 use rs1_rollout::selector::Selector;
 use rs1_rollout::{
-    Action, Attempt, Device, Fact, Plan, Policy, Rollout, Snapshot, Stage, Status, Target, cohort, plan,
+    Action, Attempt, Cause, Device, Fact, Plan, Policy, Rollout, Snapshot, Stage, Status, Target, cohort,
+    plan,
 };
 use rs1_store::firmware::{self, Artifact, Standing};
 use rs1_store::rollouts::{
@@ -108,13 +109,16 @@ pub async fn load_fleet(
     let [artifact, failures] =
         run(db, [firmware::artifact(rollout.sku, &rollout.version), rollouts::failures_since(since, most)])
             .await?;
-    let is_usable =
-        first_row::<Artifact>(&artifact)?.is_some_and(|artifact| artifact.standing() == Standing::Usable);
+    let standing = first_row::<Artifact>(&artifact)?.map(|artifact| artifact.standing());
     let failures = rows::<FailedAt>(&failures)?;
     let mut snapshot = Snapshot {
         devices: Vec::new(),
         recent_failures: failures.iter().map(|failure| failure.counted_at).collect(),
-        artifact_yanked: !is_usable,
+        withdrawn: match standing {
+            Some(Standing::Usable) => None,
+            Some(Standing::RevokedKey) => Some(Cause::KeyRevoked),
+            Some(Standing::Yanked) | None => Some(Cause::ArtifactYanked),
+        },
     };
     let mut revisions = Vec::new();
     let mut after = String::new();
