@@ -20,9 +20,10 @@ use rs1_domain::DeviceId;
 use rs1_domain::port::{Database, Outcome, PortError, Statement};
 use rs1_domain::time::{DAY, HOUR, MINUTE};
 use rs1_domain::wire::OtaPhase;
-use rs1_rollout::OtaEvent;
+use rs1_rollout::{OtaEvent, Policy};
 use rs1_store::native::Failure;
 use rs1_worker_ota::engine::advance::advance;
+use rs1_worker_ota::world::Engine;
 use serde_json::{Value, json};
 
 /// One stage for everybody.
@@ -573,6 +574,33 @@ fn a_rollout_whose_signing_key_was_revoked_says_so_and_stays_paused() {
     let history = cloud.history(&rollout);
     let halt = history.iter().find(|event| event["kind"] == "halted").unwrap();
     assert_eq!(halt["detail"]["says"], "the key that signed the artifact was revoked");
+}
+
+/// A consumer may have worked in facts for a while before it takes the step, and a clock may be slow.
+#[test]
+fn a_step_that_is_late_triggers_nobody_before_the_stage_began() {
+    let (cloud, _) = Cloud::with_fleet(200);
+    let stages = json!([{"percent": 1, "duration_sec": 60}, {"percent": 100}]);
+    let rollout = cloud.rollout(&json!({"stages": stages}));
+    cloud.tell(&rollout, "start");
+    for (device, _) in cloud.hand_over() {
+        cloud.update(&device, &rollout);
+    }
+    assert!(cloud.deliver_reports().is_empty());
+    assert!(cloud.tick());
+    let before = cloud.now.get().plus(-1);
+    // This one looked at its clock before the stage began, and decides after that.
+    let Engine { db, triggers, random, .. } = cloud.engine();
+    let policy = Policy { triggers_per_run: 200, ..cloud.config.policy.clone() };
+    let step = advance(&db, &triggers, &random, &policy, &rollout, before);
+    assert!(block_on(step).unwrap().actions > 0);
+
+    let history = cloud.history(&rollout);
+    let stage = history.iter().position(|event| event["kind"] == "advanced").unwrap();
+    let since = &history[stage]["at"];
+    let later: Vec<_> = history[stage..].iter().filter(|event| event["state"] == "triggered").collect();
+    assert!(later.len() > 1, "{}", later.len());
+    assert!(later.iter().all(|event| event["at"].as_str() >= since.as_str()), "{history:?}");
 }
 
 #[test]

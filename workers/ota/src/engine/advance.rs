@@ -50,6 +50,7 @@ pub async fn advance(
 ) -> Result<Advanced, PortError> {
     for _ in 0..ROUNDS {
         let Some(loaded) = load(db, policy, rollout_id, now).await? else { return Ok(Advanced::default()) };
+        let now = loaded.not_before(now);
         let plan = plan(&loaded.rollout, policy, &loaded.snapshot, now);
         if !commit(db, random, &loaded, &plan, now).await? {
             continue;
@@ -73,6 +74,15 @@ pub struct Loaded {
     pub snapshot: Snapshot,
     /// The revision of each device's attempt, in the snapshot's order; 0 for those who have none.
     revisions: Vec<i64>,
+}
+
+impl Loaded {
+    /// The time to plan for. Whoever comes here may have had other work first, or a slower clock, and must not decide
+    /// things for a time before what was decided already: a device would be triggered before its stage began.
+    fn not_before(&self, now: UnixMillis) -> UnixMillis {
+        let RolloutRow { planned_at, stage_started_at, .. } = self.row;
+        [planned_at, stage_started_at].into_iter().flatten().fold(now, UnixMillis::max)
+    }
 }
 
 /// Reads a rollout and its fleet. The rollout is read first: whatever is decided after that makes a new generation, which
