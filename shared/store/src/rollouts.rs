@@ -900,6 +900,18 @@ pub fn events(rollout: &str, after: i64, page: &PageRequest) -> Statement {
     }
 }
 
+/// Forgets events from before `before`: those of the `limit` oldest that are. Ids rise with the time, so that no more than
+/// those need be looked at.
+pub fn prune_events(before: UnixMillis, limit: u32) -> Statement {
+    Statement {
+        name: "rollout_events_prune",
+        sql: "/* rollout_events_prune */
+            DELETE FROM rollout_events
+            WHERE event_id < (SELECT min(event_id) FROM rollout_events) + ?2 AND at < ?1",
+        params: vec![before.into(), limit.into()],
+    }
+}
+
 /// A device of a rollout's variant, with its attempt in that rollout, as the planner sees it.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct SnapshotRow {

@@ -284,6 +284,7 @@ fn rollout_statements(device: &DeviceId) -> Vec<Statement> {
         rollouts::devices("rol-1", &page),
         rollouts::devices_in_state("rol-1", "failed", &page),
         rollouts::events("rol-1", 0, &page),
+        rollouts::prune_events(NOW, 10),
         rollouts::snapshot("rol-1", Sku::Pro, "", 1_000),
         rollouts::failures_since(NOW, 10),
         idempotency::find("ada", "k"),

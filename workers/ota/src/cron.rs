@@ -12,8 +12,10 @@ use rs1_store::{cron, idempotency};
 use crate::engine::advance::advance;
 use crate::world::{Engine, Ports};
 
-/// Answers to requests with a key that are forgotten by one run.
+/// Answers to requests with a key, and events, that are forgotten by one run.
 const PRUNE: u32 = 500;
+/// How long a rollout's history is kept.
+const HISTORY: i64 = 90 * DAY;
 
 /// Runs a trigger, unless that run was taken before: takes every rollout a step further that may move without an
 /// operator. What it did, for the log.
@@ -23,8 +25,9 @@ const PRUNE: u32 = 500;
 pub async fn tick(tick: &Tick, policy: &Policy, engine: &Engine<impl Ports>) -> Result<String, PortError> {
     let Engine { db, triggers, random, .. } = engine;
     cron::leased(db, "ota", tick, async || {
-        let prune = idempotency::prune(tick.now.plus(-DAY), PRUNE);
-        let [due, _] = run(db, [rollouts::due(tick.now), prune]).await?;
+        let answers = idempotency::prune(tick.now.plus(-DAY), PRUNE);
+        let history = rollouts::prune_events(tick.now.plus(-HISTORY), PRUNE);
+        let [due, _, _] = run(db, [rollouts::due(tick.now), answers, history]).await?;
         let due = rows::<RolloutId>(&due)?;
         let (mut actions, mut queued, mut failed) = (0_usize, 0_usize, None);
         for RolloutId { rollout_id } in &due {

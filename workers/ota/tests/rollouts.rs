@@ -604,6 +604,38 @@ fn a_step_that_is_late_triggers_nobody_before_the_stage_began() {
 }
 
 #[test]
+fn history_is_forgotten_after_90_days_some_of_it_each_minute_and_the_counts_stay() {
+    let (cloud, _) = Cloud::with_fleet(200);
+    let rollout = cloud.rollout(&at_once());
+    cloud.tell(&rollout, "start");
+    for _ in 0..3 {
+        for (device, _) in cloud.hand_over() {
+            cloud.update(&device, &rollout);
+        }
+        cloud.deliver_reports();
+        cloud.tick();
+    }
+    let counted = cloud.counts(&rollout);
+    assert_eq!(counted, counts(&[("confirmed", 200)]));
+    let events = cloud.history(&rollout).len();
+    assert!(events > 1_000, "{events}");
+
+    cloud.pass(89 * DAY);
+    assert!(cloud.tick());
+    assert_eq!(cloud.history(&rollout).len(), events);
+    cloud.pass(2 * DAY);
+    let young = cloud.rollout(&at_once());
+    assert!(cloud.tick());
+    assert_eq!(cloud.history(&rollout).len(), events - 500, "in bounded steps");
+    for _ in 0..events / 500 {
+        assert!(cloud.tick());
+    }
+    assert!(cloud.history(&rollout).is_empty());
+    assert_eq!(cloud.history(&young).len(), 1);
+    assert_eq!(cloud.counts(&rollout), counted);
+}
+
+#[test]
 fn a_confirmed_device_is_left_alone_by_the_next_rollout_for_a_day() {
     let (cloud, _) = Cloud::with_fleet(1);
     let rollout = cloud.rollout(&at_once());
