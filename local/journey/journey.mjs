@@ -6,6 +6,7 @@ import { ADMISSION } from './admission.mjs';
 import { CLOCK } from './clock.mjs';
 import { ENROLMENT } from './enrolment.mjs';
 import { FLEET } from './fleet.mjs';
+import { OTA } from './ota.mjs';
 import { PEOPLE } from './people.mjs';
 import { PRESENCE } from './presence.mjs';
 import { SECURITY } from './security.mjs';
@@ -27,7 +28,7 @@ import { ZONES } from './zones.mjs';
  */
 
 /** In this order: later chapters need the device that earlier ones made. @type {{ title: string, steps: Step[] }[]} */
-const CHAPTERS = [ENROLMENT, ADMISSION, TOPICS, PRESENCE, TELEMETRY, PEOPLE, SECURITY, CLOCK, FLEET, ZONES];
+const CHAPTERS = [ENROLMENT, ADMISSION, TOPICS, PRESENCE, TELEMETRY, PEOPLE, SECURITY, CLOCK, FLEET, ZONES, OTA];
 
 /**
  * @param {object} options

@@ -12,6 +12,9 @@ import { HOST, addressMover } from './ports.mjs';
 import { Trouble } from './trouble.mjs';
 import { migrationsOf, miniflareWorker, resources } from './workers.mjs';
 
+/** The runtime itself. One process may run one stack after another, each with a script of its own in front of it. */
+const RUNTIME = process.env.MINIFLARE_WORKERD_PATH ?? workerd.default;
+
 /** The name of entry.worker.js; it binds all that any worker binds, and so is our handle on it. */
 const ENTRY = 'rs1-local';
 
@@ -162,9 +165,7 @@ function keepSignalHandlers() {
  * @param {string} directory where the script is put
  */
 export function shieldRuntime(directory) {
-  const { MINIFLARE_WORKERD_PATH: runtime = workerd.default } = process.env;
   const script = join(directory, 'workerd');
-  if (runtime === script) return;
   const quoted = (path) => `'${path.replaceAll("'", `'\\''`)}'`;
   const drain = fileURLToPath(new URL('drain.mjs', import.meta.url));
   const lines = [
@@ -172,14 +173,14 @@ export function shieldRuntime(directory) {
     // What is ignored stays ignored across `exec`.
     "trap '' INT",
     // `workerd --version` and the like: nothing to drain.
-    `[ "$1" = serve ] || exec ${quoted(runtime)} "$@"`,
+    `[ "$1" = serve ] || exec ${quoted(RUNTIME)} "$@"`,
     `pipe=${quoted(join(directory, 'workerd'))}.$$`,
     'mkfifo "$pipe"',
     // Descriptor 3 is how workerd tells Miniflare its ports; its end must be workerd's alone.
     `${quoted(process.execPath)} ${quoted(drain)} < "$pipe" 3>&- &`,
     'exec > "$pipe" 2>&1',
     'rm "$pipe"',
-    `exec ${quoted(runtime)} "$@"`,
+    `exec ${quoted(RUNTIME)} "$@"`,
   ];
   writeFileSync(script, `${lines.join('\n')}\n`, { mode: 0o755 });
   process.env.MINIFLARE_WORKERD_PATH = script;
