@@ -21,6 +21,7 @@ const COMMANDS = {
   build: { script: 'tools/build.mjs', level: 'wasm', help: 'builds the workers into dist/; names of workers for some' },
   bench: { script: 'tests/bench/run.mjs', level: 'wasm', help: 'benchmarks' },
   fuzz: { script: 'tools/fuzz.mjs', level: 'native', help: 'fuzzes the parsers of bytes from outside' },
+  scenarios: { script: 'tests/scenarios/run.mjs', level: 'wasm', help: 'rolls firmware out to simulated fleets, and judges what came of it' },
   load: { script: 'tests/load.mjs', level: 'wasm', help: 'loads a running stack' },
   token: { script: 'local/token.mjs', level: 'node', quiet: true, help: 'prints a bearer token for the running stack' },
   device: { script: 'local/device.mjs', level: 'native', quiet: true, help: 'connects one simulated RS-1' },

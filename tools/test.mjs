@@ -6,7 +6,7 @@
 //
 //   npm test -- --only fmt,clippy     some stages, for developers; CI runs them all
 
-import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { buildWorkers, measureBundles, sizeTable } from './build.mjs';
@@ -24,6 +24,8 @@ const NATIVE = ['--workspace'];
 const WASM = ['--target', 'wasm32-unknown-unknown', '-p', 'rs1-platform', ...WORKERS.flatMap((worker) => ['-p', `rs1-worker-${worker}`])];
 /** The journey through the whole stack; it ends by itself. */
 const SMOKE = ['local/stack.mjs', '--once'];
+/** Scenarios of rollouts, with a fleet that is small enough for every change. */
+const SCENARIOS = ['tests/scenarios/run.mjs', 'good', 'abort', '--devices', '60'];
 /** No test of ours takes as long; one that does hangs. */
 const TEST_TIMEOUT_MS = 180_000;
 /** A file counts as a test, and the releases are one file: some fifty runs of wrangler, a minute and a half when nothing else runs. */
@@ -65,6 +67,7 @@ const STAGES = [
   { id: 'deploy', title: 'deployments, dry', after: ['build'], run: deployments },
   { id: 'integration', title: 'integration tests', after: ['build'], run: (tools) => nodeTests(tools, join('tests', 'integration')) },
   { id: 'smoke', title: 'the whole stack, once', after: ['build'], run: smoke },
+  { id: 'scenarios', title: 'rollouts to a small fleet', after: ['build'], run: scenarios },
 ];
 
 // ---------------------------------------------------------------------------------------------------------------
@@ -200,6 +203,26 @@ async function smoke(tools) {
     tailLines: TAIL_LINES,
   });
   return result.ok ? { passed: 1, failed: 0 } : { passed: 0, failed: 1, output: result.tail };
+}
+
+/** A good image and a bad one, to as many devices as take half a minute each; `npm run scenarios` has two thousand. */
+async function scenarios(tools) {
+  const directory = mkdtempSync(join(tmpdir(), 'rs1-scenarios-'));
+  const json = join(directory, 'claims.json');
+  try {
+    const result = await runLong('scenarios', tools.node22, [...SCENARIOS, '--json', json], {
+      cwd: ROOT,
+      env: { ...tools.env, NO_COLOR: '1' },
+      timeout: STAGE_TIMEOUT_MS,
+      tailLines: TAIL_LINES,
+    });
+    const claims = existsSync(json) ? Object.values(JSON.parse(readFileSync(json, 'utf8'))).flatMap(({ claims: all }) => all) : [];
+    const passed = claims.filter(({ holds }) => holds).length;
+    const failed = claims.length - passed;
+    return { passed, failed: result.ok ? failed : Math.max(1, failed), output: result.tail };
+  } finally {
+    rmSync(directory, { recursive: true, force: true });
+  }
 }
 
 function withoutCargoProgress(text) {
