@@ -21,7 +21,8 @@ fuzz_target!(|bytes: &[u8]| {
 
     let queued = Queued::from_json(&message.to_queue()).expect("what is queued reads back");
     assert_eq!(queued, Queued::Message(Box::new(message.clone())));
-    let object = archive::object_of([&message]).expect("an object of one message");
+    let objects = archive::objects_of([&message]);
+    let [object] = objects.as_slice() else { panic!("one message, one object") };
     assert_eq!(object.body.matches('\n').count(), 1, "one message is one line");
     assert_eq!(archive::read_object(object.body.as_bytes()), Ok(vec![message.clone()]));
 

@@ -13,7 +13,7 @@ export const ENROLMENT = {
   title: 'enrolment',
   steps: [
     {
-      name: 'the four workers are well',
+      name: 'the workers are well',
       async run({ api }) {
         for (const [worker, { host, path }] of Object.entries(HEALTH)) {
           const answer = await api('GET', path, { host });

@@ -15,6 +15,7 @@ import { Trouble } from './trouble.mjs';
 export const HEALTH = {
   'device-api': { host: 'api.localhost', path: '/api/health' },
   telemetry: { host: 'api.localhost', path: '/webhook/health' },
+  history: { host: 'api.localhost', path: '/api/history/health' },
   ota: { host: 'ota.localhost', path: '/health' },
   health: { host: 'status.localhost', path: '/health' },
 };

@@ -122,6 +122,7 @@ describe('workers that are configured well', () => {
       ['/api/admin/devices/x', 'GET, HEAD'],
       ['/api/admin/devices/x/telemetry', 'GET, HEAD'],
       ['/api/admin/security-log', 'GET, HEAD'],
+      ['/api/devices/x/telemetry', 'GET, HEAD'],
       ['/webhook/mqtt-auth', 'POST'],
       ['/webhook/mqtt-acl', 'POST'],
       ['/webhook/device-state', 'POST'],
@@ -164,6 +165,7 @@ describe('workers that are configured well', () => {
       { worker: 'telemetry', call: 'HEAD /webhook/health', route: '/webhook/health', status: 200 },
       { worker: 'telemetry', call: 'POST /webhook/mqtt-acl', route: '/webhook/mqtt-acl', status: 400, headers, body: '[' },
       { worker: 'telemetry', call: 'POST /webhook/telemetry', route: '/webhook/telemetry', status: 401, body: {} },
+      { worker: 'history', call: 'GET /api/history/health', route: '/api/history/health', status: 200 },
       { worker: 'ota', call: 'DELETE /health', route: '/health', status: 405 },
       { worker: 'health', call: 'GET /health', route: '/health', status: 200 },
     ].map(({ call, status, ...rest }) => {

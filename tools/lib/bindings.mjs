@@ -1,4 +1,4 @@
-// Holds the four wrangler files against each other. Wrangler checks each file for itself; that `DB` is one database in
+// Holds the wrangler files against each other. Wrangler checks each file for itself; that `DB` is one database in
 // every worker, that no environment forgets a binding, and that staging does not write into production's queue, is
 // checked here.
 

@@ -23,8 +23,8 @@ export const LOGS = join(ROOT, 'target', 'logs');
 
 export const NODE_MODULES = join(ROOT, 'node_modules');
 
-/** The four deployables, in the order that tables print them. */
-export const WORKERS = ['device-api', 'telemetry', 'ota', 'health'];
+/** The deployables, in the order that tables print them. */
+export const WORKERS = ['device-api', 'telemetry', 'history', 'ota', 'health'];
 
 /** The bundle of one worker, as `worker-build` leaves it. */
 export const bundleDir = (worker) => join(ROOT, 'dist', worker);

@@ -105,6 +105,7 @@ test('each worker is asked for its health where its first route leads', () => {
   assert.deepEqual(Object.fromEntries(urls), {
     'device-api': 'api.optic.works/api/health',
     telemetry: 'api.optic.works/webhook/health',
+    history: 'api.optic.works/api/history/health',
     ota: 'ota.optic.works/health',
     health: 'status.optic.works/health',
   });
@@ -113,7 +114,8 @@ test('each worker is asked for its health where its first route leads', () => {
 test('a worker comes after those that it calls', () => {
   const order = openProject('staging').workers.map(({ worker }) => worker);
   assert.equal(order.at(-1), 'health');
-  assert.equal(new Set(order).size, 4);
+  assert.ok(order.indexOf('history') < order.indexOf('device-api'), order.join());
+  assert.equal(new Set(order).size, 5);
 });
 
 test('an environment that is not deployed to is refused', () => {

@@ -1,7 +1,7 @@
-//! What the workers that people call have in common: `device-api` and `ota`.
+//! What the workers that people call have in common: `device-api`, `history` and `ota`.
 //!
-//! - [`operator`]: who is asking, from the token that Cloudflare Access issued;
-//! - [`if_match`]: which version a change was made from;
+//! - [`operator`]: which operator is asking, from the token that Cloudflare Access issued;
+//! - [`person`]: which user is asking, from the token that we issued ourselves; [`access`]: what they may do with a device;
 //! - [`keys`]: whether a token was signed by whom it names;
 //! - [`audit`]: no admin access without a trace;
 //! - [`if_match`]: which version a change was made from;
@@ -9,8 +9,10 @@
 //!
 //! All of it is plain Rust over ports, as handlers are. It must never know a route, nor the Workers runtime.
 
+pub mod access;
 pub mod audit;
 pub mod if_match;
 pub mod keys;
 pub mod operator;
+pub mod person;
 pub mod query;

@@ -45,6 +45,11 @@ impl Query {
         number.unwrap_or(default)
     }
 
+    /// Notes a fault of what was read, unless it holds.
+    pub fn require(&mut self, holds: bool, pointer: &str, expected: &str) {
+        self.faults.require(holds, pointer, expected);
+    }
+
     /// `true` or `false`, if it is there.
     pub fn flag(&mut self, name: &'static str) -> Option<bool> {
         let text = self.text(name)?;

@@ -177,6 +177,12 @@ pub const PROBLEM_JSON: &str = "application/problem+json";
 /// `application/x-ndjson`: one JSON value a line.
 pub const NDJSON: &str = "application/x-ndjson";
 
+/// `text/csv` (RFC 4180), in UTF-8, its first line a header.
+pub const CSV: &str = "text/csv; charset=utf-8; header=present";
+
+/// The content types of every body that our workers compose.
+pub const CONTENT_TYPES: [&str; 4] = [JSON, PROBLEM_JSON, NDJSON, CSV];
+
 impl Answer {
     /// An answer with a JSON body.
     pub fn json<T: Serialize + ?Sized>(status: u16, body: &T) -> Self {

@@ -14,7 +14,7 @@ use std::fmt;
 
 use crate::UnixMillis;
 use crate::firmware::Received;
-use crate::http::Stream;
+use crate::http::{Answer, Request, Stream};
 use crate::range::Part;
 
 /// A value bound to a parameter of a [`Statement`].
@@ -198,6 +198,8 @@ pub struct NewObject<'a> {
     pub content_type: &'static str,
     /// What to do with the body.
     pub encoding: Encoding,
+    /// What stands beside it, for whoever lists it; at most 8,000 characters of ASCII.
+    pub label: Option<&'a str>,
 }
 
 /// A bucket of objects (R2).
@@ -214,6 +216,50 @@ pub trait Bucket {
     /// # Errors
     /// When the bucket cannot be reached.
     async fn get(&self, key: &str) -> Result<Option<Vec<u8>>, PortError>;
+}
+
+/// A bucket of NDJSON objects that can be searched.
+pub trait Archive {
+    /// The objects whose keys begin like this, in the order of their keys, after the key `after`; at most 1,000.
+    ///
+    /// # Errors
+    /// When the bucket cannot be reached.
+    async fn list(&self, prefix: &str, after: Option<&str>) -> Result<Listing, PortError>;
+
+    /// Every line that contains `needle`, each with its line feed, out of several objects stored with [`Encoding::Gzip`], which
+    /// pass by without being held in memory. The objects' lines come in no order. An object that is not there has none.
+    ///
+    /// # Errors
+    /// When the bucket cannot be reached, when the lines are more than `most` bytes.
+    async fn lines_with(&self, keys: &[&str], needle: &str, most: usize) -> Result<String, PortError>;
+}
+
+/// A part of what a bucket holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Listing {
+    /// The objects.
+    pub objects: Vec<Listed>,
+    /// Whether there are more after them.
+    pub more: bool,
+}
+
+/// An object in a [`Listing`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// The key.
+    pub key: String,
+    /// The label that it was stored with.
+    pub label: Option<String>,
+}
+
+/// Another worker of ours, reached without leaving the data centre.
+pub trait Peer {
+    /// Passes a request on as it is, with the headers that are named in `headers` and without its body, and answers what the
+    /// other worker answers.
+    ///
+    /// # Errors
+    /// When there was no answer.
+    async fn pass(&self, request: &Request, headers: &[&'static str]) -> Result<Answer, PortError>;
 }
 
 /// A bucket of files that are too large to be held in memory: they stream past, from a request into the bucket and out
@@ -394,8 +440,8 @@ pub trait SignatureVerifier {
 /// A borrowed port is a port: a test lends its own to a worker.
 mod borrowed {
     use super::{
-        Broker, Bucket, Database, KeyValue, NewObject, Outcome, PortError, Publication, Published, Random,
-        RateLimiter, Statement,
+        Answer, Archive, Broker, Bucket, Database, KeyValue, Listing, NewObject, Outcome, Peer, PortError,
+        Publication, Published, Random, RateLimiter, Request, Statement,
     };
 
     impl<T: Database> Database for &T {
@@ -411,6 +457,22 @@ mod borrowed {
 
         async fn get(&self, key: &str) -> Result<Option<Vec<u8>>, PortError> {
             (**self).get(key).await
+        }
+    }
+
+    impl<T: Archive> Archive for &T {
+        async fn list(&self, prefix: &str, after: Option<&str>) -> Result<Listing, PortError> {
+            (**self).list(prefix, after).await
+        }
+
+        async fn lines_with(&self, keys: &[&str], needle: &str, most: usize) -> Result<String, PortError> {
+            (**self).lines_with(keys, needle, most).await
+        }
+    }
+
+    impl<T: Peer> Peer for &T {
+        async fn pass(&self, request: &Request, headers: &[&'static str]) -> Result<Answer, PortError> {
+            (**self).pass(request, headers).await
         }
     }
 

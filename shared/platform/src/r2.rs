@@ -1,12 +1,12 @@
-//! R2: objects are written once and read whole; backups are written in parts.
+//! R2: objects are written once, and read whole or searched; backups are written in parts.
 //!
 //! An object that was compressed on the way in is what its key says it is, a gzip file: its `Content-Type` is
 //! `application/gzip` and it has no `Content-Encoding`, so whoever downloads `x.ndjson.gz` by other means gets a
 //! `.gz` file. Its metadata field `gzip-of` holds the content's own type, and is what tells
-//! [`get`](Bucket::get) to decompress.
+//! [`get`](Bucket::get) to decompress. The field `label` holds a label.
 
 use js_sys::{Promise, Uint8Array};
-use rs1_domain::port::{Bucket, Encoding, Gzip, NewObject, PortError, Vault};
+use rs1_domain::port::{Archive, Bucket, Encoding, Gzip, Listed, Listing, NewObject, PortError, Vault};
 use wasm_bindgen::prelude::*;
 
 use crate::{Env, task};
@@ -14,7 +14,19 @@ use crate::{Env, task};
 #[wasm_bindgen(module = "/src/js/r2.js")]
 extern "C" {
     /// A promise of whether the object was stored. Copies `body` before it returns.
-    fn put_new(env: &Env, binding: &str, key: &str, body: &[u8], content_type: &str, gzip: bool) -> Promise;
+    fn put_new(
+        env: &Env,
+        binding: &str,
+        key: &str,
+        body: &[u8],
+        content_type: &str,
+        gzip: bool,
+        label: Option<&str>,
+    ) -> Promise;
+    /// A promise of lines: `more` or nothing, then a key and a label for each object.
+    fn list(env: &Env, binding: &str, prefix: &str, after: Option<&str>) -> Promise;
+    /// A promise of the lines. `keys` are lines.
+    fn lines_with(env: &Env, binding: &str, keys: &str, needle: &str, most: usize) -> Promise;
     /// A promise of the object's bytes, or of `undefined`.
     fn get(env: &Env, binding: &str, key: &str) -> Promise;
     /// A promise of the upload's id.
@@ -58,9 +70,9 @@ impl<'a> R2<'a> {
 
 impl Bucket for R2<'_> {
     async fn put_new(&self, object: NewObject<'_>) -> Result<bool, PortError> {
-        let NewObject { key, body, content_type, encoding } = object;
+        let NewObject { key, body, content_type, encoding, label } = object;
         let gzip = encoding == Encoding::Gzip;
-        let stored = put_new(self.env, self.binding, key, body, content_type, gzip);
+        let stored = put_new(self.env, self.binding, key, body, content_type, gzip, label);
         let stored = task::wait(&stored).await.map_err(self.failed("put", key))?;
         Ok(stored.is_truthy())
     }
@@ -68,6 +80,28 @@ impl Bucket for R2<'_> {
     async fn get(&self, key: &str) -> Result<Option<Vec<u8>>, PortError> {
         let bytes = task::wait(&get(self.env, self.binding, key)).await.map_err(self.failed("get", key))?;
         Ok((!bytes.is_undefined()).then(|| bytes.unchecked_into::<Uint8Array>().to_vec()))
+    }
+}
+
+impl Archive for R2<'_> {
+    async fn list(&self, prefix: &str, after: Option<&str>) -> Result<Listing, PortError> {
+        let listed = task::read(&list(self.env, self.binding, prefix, after)).await;
+        let packed = listed.map_err(self.failed("list", prefix))?.as_string().unwrap_or_default();
+        let mut lines = packed.split('\n');
+        let more = lines.next() == Some("more");
+        let mut objects = Vec::new();
+        while let (Some(key), Some(label)) = (lines.next(), lines.next()) {
+            objects
+                .push(Listed { key: key.to_owned(), label: (!label.is_empty()).then(|| label.to_owned()) });
+        }
+        Ok(Listing { objects, more })
+    }
+
+    async fn lines_with(&self, keys: &[&str], needle: &str, most: usize) -> Result<String, PortError> {
+        let reading = lines_with(self.env, self.binding, &keys.join("\n"), needle, most);
+        let lines =
+            task::read(&reading).await.map_err(self.failed("read", keys.first().unwrap_or(&"nothing")))?;
+        Ok(lines.as_string().unwrap_or_default())
     }
 }
 

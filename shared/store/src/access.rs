@@ -28,6 +28,27 @@ pub fn role_of(user: &UserId, device: &DeviceId) -> Statement {
     }
 }
 
+/// A person's role, and how far back they may look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub struct Sight {
+    /// The role.
+    pub role: Role,
+    /// What the device said before this was to somebody else.
+    #[serde(with = "as_millis")]
+    pub history_from: UnixMillis,
+}
+
+/// The [`Sight`] of a user with a device; no row as with [`role_of`].
+pub fn sight_of(user: &UserId, device: &DeviceId) -> Statement {
+    Statement {
+        name: "sight_of",
+        sql: "/* sight_of */
+            SELECT a.role, d.history_from FROM device_access AS a CROSS JOIN devices AS d ON d.device_id = a.device_id
+            WHERE a.device_id = ?1 AND a.user_id = ?2",
+        params: vec![device.as_str().into(), user.as_str().into()],
+    }
+}
+
 /// A device as the people see it who have a role with it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct MyDevice {

@@ -8,10 +8,11 @@ use rs1_domain::firmware::Received;
 use rs1_domain::http::Stream;
 use rs1_domain::limits::{BROKER_BATCH, QUEUE_BATCH, QUEUE_SENDS};
 use rs1_domain::port::{
-    Broker, Bucket, FileStore, Gzip, KeyValue, NewObject, PortError, Publication, Published, Queue, Random,
-    RateLimiter, Sending, Vault,
+    Archive, Broker, Bucket, FileStore, Gzip, KeyValue, Listed, Listing, NewObject, Peer, PortError,
+    Publication, Published, Queue, Random, RateLimiter, Sending, Vault,
 };
 use rs1_domain::range::Part;
+use rs1_domain::{Answer, Request};
 
 use crate::native::Failure;
 
@@ -19,13 +20,26 @@ use crate::native::Failure;
 #[derive(Default)]
 pub struct MemoryBucket {
     objects: RefCell<BTreeMap<String, Vec<u8>>>,
+    labels: RefCell<BTreeMap<String, String>>,
     failure: Cell<Option<Failure>>,
+    unreadable: Cell<bool>,
+    opened: Cell<usize>,
 }
 
 impl MemoryBucket {
     /// Makes every write fail like this, until it is set to `None`.
     pub fn fail(&self, failure: Option<Failure>) {
         self.failure.set(failure);
+    }
+
+    /// Makes every search fail, or no longer.
+    pub fn fail_reads(&self, unreadable: bool) {
+        self.unreadable.set(unreadable);
+    }
+
+    /// How many objects were searched.
+    pub fn opened(&self) -> usize {
+        self.opened.get()
     }
 
     /// The objects whose keys begin like this, as text.
@@ -45,6 +59,10 @@ impl Bucket for MemoryBucket {
         let new = !objects.contains_key(object.key);
         if new {
             objects.insert(object.key.to_owned(), object.body.to_vec());
+            if let Some(label) = object.label {
+                assert!(label.len() <= 8_000 && label.is_ascii(), "a label of {} bytes", label.len());
+                self.labels.borrow_mut().insert(object.key.to_owned(), label.to_owned());
+            }
         }
         if self.failure.get() == Some(Failure::AfterCommit) {
             return Err(PortError::new("r2 put", "Network connection lost."));
@@ -54,6 +72,71 @@ impl Bucket for MemoryBucket {
 
     async fn get(&self, key: &str) -> Result<Option<Vec<u8>>, PortError> {
         Ok(self.objects.borrow().get(key).cloned())
+    }
+}
+
+/// How many objects [`MemoryBucket`] lists at once: few, so that a test of a few objects has to ask again.
+const LISTED: usize = 3;
+
+impl Archive for MemoryBucket {
+    async fn list(&self, prefix: &str, after: Option<&str>) -> Result<Listing, PortError> {
+        if self.unreadable.get() {
+            return Err(PortError::new("r2 list", "We encountered an internal error."));
+        }
+        let (objects, labels) = (self.objects.borrow(), self.labels.borrow());
+        let mut wanted = objects
+            .keys()
+            .filter(|key| key.starts_with(prefix) && after.is_none_or(|after| key.as_str() > after));
+        let label = |key: &String| Listed { key: key.clone(), label: labels.get(key).cloned() };
+        let objects = wanted.by_ref().take(LISTED).map(label).collect();
+        Ok(Listing { objects, more: wanted.next().is_some() })
+    }
+
+    async fn lines_with(&self, keys: &[&str], needle: &str, most: usize) -> Result<String, PortError> {
+        if self.unreadable.get() {
+            return Err(PortError::new("r2 get", "We encountered an internal error."));
+        }
+        self.opened.set(self.opened.get().saturating_add(keys.len()));
+        let objects = self.objects.borrow();
+        let bodies =
+            keys.iter().filter_map(|key| objects.get(*key)).map(|body| String::from_utf8_lossy(body));
+        let mut found = String::new();
+        for body in bodies {
+            for line in body.lines().filter(|line| line.contains(needle)) {
+                found.push_str(line);
+                found.push('\n');
+            }
+        }
+        if found.len() > most {
+            return Err(PortError::new("r2 lines", format!("more than {most} bytes")));
+        }
+        Ok(found)
+    }
+}
+
+/// Another worker in memory: it answers what it was told to, and remembers what it was asked.
+#[derive(Default)]
+pub struct MemoryPeer {
+    answer: RefCell<Option<Answer>>,
+    asked: RefCell<Vec<(Request, Vec<&'static str>)>>,
+}
+
+impl MemoryPeer {
+    /// What it answers from now on; `None` for not at all.
+    pub fn answers(&self, answer: Option<Answer>) {
+        *self.answer.borrow_mut() = answer;
+    }
+
+    /// Takes out what was passed on since the last time.
+    pub fn take(&self) -> Vec<(Request, Vec<&'static str>)> {
+        self.asked.take()
+    }
+}
+
+impl Peer for MemoryPeer {
+    async fn pass(&self, request: &Request, headers: &[&'static str]) -> Result<Answer, PortError> {
+        self.asked.borrow_mut().push((request.clone(), headers.to_vec()));
+        self.answer.borrow().clone().ok_or_else(|| PortError::new("peer", "Network connection lost."))
     }
 }
 

@@ -143,6 +143,20 @@ pub fn hours(device: &DeviceId, from_hour: i64) -> Statement {
     }
 }
 
+/// The first `limit` [`HourRow`]s of a device from `from_hour` until before `until_hour`, oldest first; none that is not wholly
+/// the present people's (see [`Sight`](crate::access::Sight)).
+pub fn hours_between(device: &DeviceId, from_hour: i64, until_hour: i64, limit: u32) -> Statement {
+    Statement {
+        name: "rollup_hours_between",
+        sql: "/* rollup_hours_between */
+            SELECT hour, messages, last_at, metrics FROM telemetry_rollups
+            WHERE device_id = ?1 AND hour < ?3 AND hour >= max(CAST(?2 AS INTEGER),
+              (SELECT (history_from + 3599999) / 3600000 FROM devices WHERE device_id = ?1))
+            ORDER BY hour LIMIT ?4",
+        params: vec![device.as_str().into(), from_hour.into(), until_hour.into(), limit.into()],
+    }
+}
+
 /// A step through the registry: the last device of the next `limit` after `after`.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Step {

@@ -80,6 +80,7 @@ fn every_statement() -> Vec<Statement> {
         telemetry::rollups_for(&[(&device, 1)]).unwrap(),
         telemetry::write_rollups(&[row]).unwrap(),
         telemetry::hours(&device, 0),
+        telemetry::hours_between(&device, 0, 1, 100),
         telemetry::next_devices("", 100),
         telemetry::seal_hours("", &device, 100, 48),
         telemetry::delete_hours("", &device, 100),
@@ -327,6 +328,7 @@ fn people_statements(device: &DeviceId) -> Vec<Statement> {
         shipped_at: None,
     };
     let mut statements = vec![
+        access::sight_of(&user, device),
         access::role_of(&user, device),
         access::my_devices(&user, None),
         access::my_device(&user, device),

@@ -48,8 +48,8 @@ pub struct Write {
 /// What to do with a batch.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Plan {
-    /// What to archive before anything else; `None` if there is nothing new.
-    pub archive: Option<archive::ArchiveObject>,
+    /// What to archive before anything else; nothing if there is nothing new.
+    pub archive: Vec<archive::ArchiveObject>,
     /// What to write once that is done.
     pub writes: Vec<Write>,
     /// Places in the batch of messages that nobody may have sent: their device is not enrolled.
@@ -98,7 +98,7 @@ pub fn plan(messages: &[Message], slots: &BTreeMap<Key, Slot>) -> Plan {
             Merge::Repeated => plan.repeated = plan.repeated.saturating_add(1),
         }
     }
-    plan.archive = archive::object_of(fresh);
+    plan.archive = archive::objects_of(fresh);
     plan.writes = changed
         .into_iter()
         // A rollup to which every message was known is as it was.
@@ -154,7 +154,7 @@ mod tests {
         }
 
         fn archive(&mut self, plan: &Plan) {
-            if let Some(object) = &plan.archive {
+            for object in &plan.archive {
                 self.archive.entry(object.key.clone()).or_insert_with(|| object.body.clone());
             }
         }
@@ -188,7 +188,7 @@ mod tests {
         let messages = [message(1), message(2), message_at("late", NOW.plus(-HOUR), NOW, &json!({}))];
         let plan = plan(&messages, &World::default().read(&messages));
         assert_eq!((plan.counted, plan.repeated, plan.late), (3, 0, 0));
-        assert_eq!(plan.archive.unwrap().body.lines().count(), 3);
+        assert_eq!(plan.archive[0].body.lines().count(), 3);
         assert_eq!(plan.writes.len(), 2, "two hours");
         assert!(plan.writes.iter().all(|write| write.generation == 1));
     }
@@ -198,7 +198,7 @@ mod tests {
         let messages = [message(1), message(2)];
         let plan = plan(&messages, &BTreeMap::new());
         assert_eq!(plan.unknown, [0, 1]);
-        assert_eq!((plan.archive, plan.writes), (None, vec![]));
+        assert_eq!((plan.archive, plan.writes), (vec![], vec![]));
     }
 
     #[test]
@@ -211,7 +211,7 @@ mod tests {
         world.write(&first);
         let second = plan(&messages, &world.read(&messages));
         assert_eq!((second.counted, second.repeated), (0, 2));
-        assert_eq!((second.archive, second.writes), (None, vec![]));
+        assert_eq!((second.archive, second.writes), (vec![], vec![]));
     }
 
     #[test]
@@ -221,7 +221,7 @@ mod tests {
         let plan = plan(&messages, &slots);
         assert_eq!((plan.late, plan.repeated, plan.counted), (2, 1, 0));
         assert!(plan.writes.is_empty());
-        assert_eq!(plan.archive.unwrap().body.lines().count(), 2);
+        assert_eq!(plan.archive[0].body.lines().count(), 2);
     }
 
     proptest! {

@@ -4,7 +4,8 @@
 //! - [`queued`]: what travels over the telemetry queue;
 //! - [`rollup`]: one device's hour: merging messages in, each id once;
 //! - [`archive`]: archive lines, keys, and lines read back;
-//! - [`batch`]: what a batch of messages means for both, decided without I/O.
+//! - [`batch`]: what a batch of messages means for both, decided without I/O;
+//! - [`series`]: what both have to show when somebody asks.
 //!
 //! The order of writing makes delivery exactly once in effect, though the queue delivers at least
 //! once: *read* the rollups a batch is about, *archive* the messages whose ids they do not hold,
@@ -26,6 +27,7 @@ pub mod archive;
 pub mod batch;
 pub mod queued;
 pub mod rollup;
+pub mod series;
 
 pub use batch::{Plan, Slot};
 pub use queued::{Message, Queued};

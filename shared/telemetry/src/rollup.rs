@@ -3,7 +3,11 @@
 //! A rollup remembers the ids it has counted, so a message that is delivered again changes nothing.
 //! Counters (frames, occupancy changes) count since the last message, so their sum over the hour is
 //! the hour's count; gauges are averaged as sum / count.
+//!
+//! The order in which messages come makes no difference: sums are taken in ten-thousandths, which add exactly, and of two
+//! values of one instant the greater one is the last.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use base64::Engine;
@@ -54,6 +58,22 @@ pub struct Rollup {
     seen: String,
 }
 
+/// What a metric's values mean over a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Nature {
+    /// They count since the message before: they are added up.
+    Counter,
+    /// They are the state of something: they are averaged.
+    Gauge,
+}
+
+impl Nature {
+    /// The nature of a metric. "Radar and zone counters count since the last message" (contract, section 3.2).
+    pub fn of(name: &str) -> Self {
+        if name.starts_with("radar.") || name.starts_with("zone.") { Self::Counter } else { Self::Gauge }
+    }
+}
+
 /// Why a message was or was not taken into a rollup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Merge {
@@ -98,14 +118,8 @@ impl Rollup {
         self.last_received_at = self.last_received_at.max(message.received_at);
         self.messages = self.messages.saturating_add(1);
         for (name, value) in &message.telemetry.metrics {
-            self.metrics.entry(name.clone()).and_modify(|metric| metric.add(*value, at)).or_insert(Metric {
-                count: 1,
-                sum: *value,
-                min: *value,
-                max: *value,
-                last: *value,
-                last_at: at,
-            });
+            let one = Metric::of(*value, at);
+            self.metrics.entry(name.clone()).and_modify(|metric| metric.add(&one)).or_insert(one);
         }
         Merge::Counted
     }
@@ -140,16 +154,50 @@ impl Rollup {
 }
 
 impl Metric {
-    fn add(&mut self, value: f64, at: UnixMillis) {
-        self.count = self.count.saturating_add(1);
-        self.sum += value;
-        self.min = self.min.min(value);
-        self.max = self.max.max(value);
-        if at >= self.last_at {
-            self.last = value;
-            self.last_at = at;
+    /// One value.
+    pub fn of(value: f64, at: UnixMillis) -> Self {
+        Self { count: 1, sum: add(0.0, value), min: value, max: value, last: value, last_at: at }
+    }
+
+    /// Takes in what is known of the same metric from other messages.
+    pub fn add(&mut self, other: &Self) {
+        self.count = self.count.saturating_add(other.count);
+        self.sum = add(self.sum, other.sum);
+        self.min = self.min.min(other.min);
+        self.max = self.max.max(other.max);
+        if (other.last_at, Rank(other.last)) > (self.last_at, Rank(self.last)) {
+            self.last = other.last;
+            self.last_at = other.last_at;
         }
     }
+
+    /// The one number that stands for the whole time: a counter's sum, a gauge's mean.
+    pub fn value(&self, nature: Nature) -> f64 {
+        match nature {
+            Nature::Counter => self.sum,
+            Nature::Gauge => self.sum / self.count.max(1) as f64,
+        }
+    }
+}
+
+/// A number with a place among all others.
+#[derive(PartialEq)]
+struct Rank(f64);
+
+impl PartialOrd for Rank {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.0.total_cmp(&other.0))
+    }
+}
+
+/// The finest difference that sums keep: 1 / this.
+const UNITS: f64 = 10_000.0;
+
+/// A sum in ten-thousandths, which is exact up to 9 × 10¹¹ (an hour of free heap in bytes is 2 × 10⁷), so that the order of
+/// adding makes no difference; beyond that as floating-point numbers add.
+fn add(one: f64, other: f64) -> f64 {
+    let units = (one * UNITS).round() + (other * UNITS).round();
+    if units.abs() < 9_007_199_254_740_992.0 { units / UNITS } else { one + other }
 }
 
 /// Reads the column `metrics` of a row whose latest message is of `last_at`.
@@ -191,7 +239,8 @@ fn number(value: f64) -> Value {
     Number::from_f64(value).map_or(Value::Null, Value::Number)
 }
 
-fn mark(id: &str) -> String {
+/// The mark of a message id.
+pub(crate) fn mark(id: &str) -> String {
     let digest = Sha256::digest(id);
     URL_SAFE_NO_PAD.encode(digest.get(..6).unwrap_or_default())
 }
@@ -262,6 +311,41 @@ mod tests {
     fn a_column_that_is_not_ours_is_an_error() {
         for column in ["", "[]", "{\"a.b\": [1, 2]}", "{\"a.b\": 1}", "{\"a.b\": [1,2,3,4,\"x\"]}"] {
             assert!(read_metrics(column, NOW).is_err(), "{column}");
+        }
+    }
+
+    #[test]
+    fn of_two_values_of_one_instant_the_greater_is_the_last_and_fractions_add_exactly() {
+        let values = [0.1, 0.2, 0.3, 1e9, -7.25];
+        let message =
+            |n: usize| message_at(&format!("m{n}"), NOW, NOW, &json!({"system.cpu_usage": values[n]}));
+        let merged = |order: [usize; 5]| {
+            let mut rollup = Rollup::default();
+            for n in order {
+                rollup.merge(&message(n));
+                rollup = stored(&rollup);
+            }
+            rollup.metrics
+        };
+        let straight = merged([0, 1, 2, 3, 4]);
+        let metric = &straight["system.cpu_usage"];
+        assert_eq!((metric.sum, metric.last), (999_999_993.35, 1e9));
+        for order in [[4, 3, 2, 1, 0], [3, 0, 4, 2, 1], [2, 4, 0, 1, 3]] {
+            assert_eq!(merged(order), straight, "{order:?}");
+        }
+    }
+
+    #[test]
+    fn counters_are_summed_and_gauges_averaged() {
+        for (name, value) in [
+            ("radar.frames_received", 30.0),
+            ("zone.occupancy_changes", 30.0),
+            ("system.free_heap", 15.0),
+            ("tracking.active_tracks", 15.0),
+        ] {
+            let mut metric = Metric::of(10.0, NOW);
+            metric.add(&Metric::of(20.0, NOW.plus(1)));
+            assert_eq!((name, metric.value(Nature::of(name))), (name, value));
         }
     }
 

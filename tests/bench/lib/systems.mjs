@@ -66,7 +66,8 @@ export class Workshop {
 
   /** The same of the device API. @returns {Promise<System[]>} ours first */
   async apiSystems() {
-    const table = unlimited(readWorkers(['device-api'])[0]);
+    // What is measured asks no other worker, and none runs beside it.
+    const table = { ...unlimited(readWorkers(['device-api'])[0]), services: [] };
     const peer = await this.#bundlePeer('api');
     const databases = table.d1_databases.map((db) => ({ ...db, migrations_dir: join(HERE, 'peer', 'migrations') }));
     const ceiling = join(HERE, 'ceiling', 'index.js');

@@ -8,7 +8,7 @@ use crate::config::Config;
 /// Request headers that a page may send.
 const HEADERS: &str = "authorization, content-type, idempotency-key, if-match, x-request-id";
 /// Answer headers that a page may read, beyond those that it always may.
-const EXPOSED: &str = "etag, location, retry-after, x-request-id";
+const EXPOSED: &str = "etag, link, location, retry-after, x-request-id";
 /// How long a browser may remember a preflight's answer, in seconds; browsers take no more than this.
 const MAX_AGE: &str = "7200";
 

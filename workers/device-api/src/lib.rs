@@ -2,24 +2,22 @@
 //!
 //! - [`routes`]: the table of everything below `/api`;
 //! - [`handlers`]: one module a resource;
-//! - [`person`]: which user is asking; [`access`]: what they may do with a device;
 //! - [`cron`]: what is done every minute;
 //! - [`trail`]: who changed what, for the audit log;
 //! - [`limit`]: how often anybody may ask; [`cors`]: which pages may read the answers;
 //! - [`world`]: the ports that handlers are given.
 //!
-//! Which operator is asking, and that it leaves a trace, is settled by [`rs1_api`].
+//! Who is asking, what they may do with a device, and that an operator leaves a trace, is settled by [`rs1_api`]. What devices
+//! said is another worker's to tell: `history`.
 //!
 //! Handlers are plain Rust over ports, so native tests run every route; only the last lines of this
 //! file know the Workers runtime.
 
-pub mod access;
 pub mod config;
 pub mod cors;
 pub mod cron;
 pub mod handlers;
 pub mod limit;
-pub mod person;
 pub mod routes;
 pub mod trail;
 pub mod world;
@@ -33,6 +31,7 @@ mod worker {
     use rs1_platform::emqx::Emqx;
     use rs1_platform::http_client::{HttpClient, WebCrypto};
     use rs1_platform::kv::Kv;
+    use rs1_platform::peer::ServiceBinding;
     use rs1_platform::r2::R2;
     use rs1_platform::random::Crypto;
     use rs1_platform::rate_limit::RateLimit;
@@ -65,6 +64,7 @@ mod worker {
         type Broker = Emqx<'a>;
         type KeyValue = Kv<'a>;
         type Bucket = R2<'a>;
+        type Peer = ServiceBinding<'a>;
     }
 
     fn config(env: &Env) -> Result<&'static Config, &'static BadConfig> {
@@ -89,6 +89,7 @@ mod worker {
                 sessions: Kv::new(&env, "SESSIONS"),
                 cache: Kv::new(&env, "CACHE"),
                 files: R2::new(&env, "R2"),
+                history: ServiceBinding::new(&env, "HISTORY"),
                 memory,
             };
             routes::handle(request, config(&env), &world).await

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 
 use rs1_auth::jwt::{KeyCache, KeyCaches};
 use rs1_domain::port::{
-    Broker, Bucket, Database, DocumentSource, KeyValue, Random, RateLimiter, SignatureVerifier,
+    Broker, Bucket, Database, DocumentSource, KeyValue, Peer, Random, RateLimiter, SignatureVerifier,
 };
 
 use crate::limit::Reported;
@@ -21,6 +21,7 @@ pub trait Ports {
     type Broker: Broker;
     type KeyValue: KeyValue;
     type Bucket: Bucket;
+    type Peer: Peer;
 }
 
 /// The ports of one invocation.
@@ -45,6 +46,8 @@ pub struct World<'a, P: Ports> {
     pub cache: P::KeyValue,
     /// What is kept for a while: answers to diagnostics.
     pub files: P::Bucket,
+    /// The worker that tells what devices said.
+    pub history: P::Peer,
     /// What this isolate remembers.
     pub memory: &'a Memory,
 }

@@ -42,6 +42,7 @@ fn answer(cloud: &Cloud, device: &DeviceId, request_id: &str, at: UnixMillis) {
         body: text.as_bytes(),
         content_type: "application/json",
         encoding: Encoding::Identity,
+        label: None,
     };
     assert!(block_on(cloud.files.put_new(object)).unwrap());
     block_on(run(&cloud.db, [answered(device, request_id, 100, at)])).unwrap();

@@ -150,9 +150,45 @@ fn every_role_may_do_what_the_table_says_and_no_more() {
         }
     }
     // Nothing of the table is missing: one route is tried twice, and two (a version, and its restoring) are tried with the zones.
-    let covered =
-        routes::ROUTES.iter().filter(|route| route.pattern.starts_with("/api/devices/{id}")).count();
+    let is_ours =
+        |route: &&routes::Route| route.endpoint != routes::Endpoint::Person(routes::Person::History);
+    let covered = routes::ROUTES
+        .iter()
+        .filter(|route| route.pattern.starts_with("/api/devices/{id}"))
+        .filter(is_ours)
+        .count();
     assert_eq!(covered, rows.len() - 1 + 2);
+}
+
+#[test]
+fn what_devices_said_is_asked_of_another_worker_and_its_answer_passed_on() {
+    let scene = scene();
+    let target = scene.path("/telemetry?resolution=raw&metric=system.free_heap");
+    let ask = || {
+        let headers = [("accept", "text/csv"), ("origin", "https://app.optic.works"), ("if-match", "*")];
+        scene.cloud.call_with(&scene.ada, Method::Get, &target, &headers, NOTHING)
+    };
+    assert_eq!(ask().status, 503, "it does not answer");
+    scene.cloud.history.take();
+    let theirs = Answer::text(200, rs1_domain::http::CSV, "time,metric".into())
+        .with_header("link", "<x>; rel=\"next\"");
+    scene.cloud.history.answers(Some(theirs.clone()));
+    let answer = ask();
+    assert_eq!((answer.status, &answer.body), (200, &theirs.body));
+    let header =
+        |name: &str| answer.headers.iter().find(|(known, _)| *known == name).map(|(_, value)| value.as_str());
+    assert_eq!(header("link"), Some("<x>; rel=\"next\""));
+    assert_eq!(header("access-control-allow-origin"), Some("https://app.optic.works"));
+    let [(request, headers)] = scene.cloud.history.take().try_into().unwrap();
+    assert_eq!(format!("{}?{}", request.path, request.query), target);
+    assert_eq!(headers, ["accept", "authorization"], "it judges the token for itself");
+    assert!(request.header("authorization").is_some());
+    let asked = scene.cloud.request(Method::Get, &target, &[], b"");
+    assert_eq!(
+        (asked.status, scene.cloud.history.take().len()),
+        (401, 0),
+        "nobody gets that far without a token"
+    );
 }
 
 #[test]

@@ -11,7 +11,7 @@
 use std::collections::BTreeMap;
 
 use rs1_domain::event::{Batch, Delivery, Retry, Settlement};
-use rs1_domain::port::{Bucket, Database, Encoding, NewObject, PortError, Queue, Random};
+use rs1_domain::port::{Bucket, Database, Encoding, NewObject, PortError, Queue, Random, Sending};
 use rs1_domain::security::{AuthFailure, SecurityEvent};
 use rs1_domain::{RecordId, UnixMillis};
 use rs1_store::security;
@@ -147,15 +147,19 @@ async fn ingest(messages: &[Message], world: &World<impl Ports>) -> Result<Inges
     }
     let slots = load(&world.db, messages).await?;
     let plan = batch::plan(messages, &slots);
-    let Some(object) = &plan.archive else { return Ok(Ingested { plan, left: None }) };
-    store(&world.archives, object).await?;
+    for object in &plan.archive {
+        store(&world.archives, object).await?;
+    }
     let Err(error) = count(&world.db, messages, plan.writes.clone()).await else {
         return Ok(Ingested { plan, left: None });
     };
     // The messages are in the archive. If they were delivered again they might come in other
-    // company, so under another key, and be archived twice; so the object is named instead.
-    world.queue.send(&Queued::Archived(object.key.clone()).to_json()).await?;
-    let left = Some(format!("{} is to be counted later: {error}", object.key));
+    // company, so under another key, and be archived twice; so the objects are named instead.
+    let keys: Vec<_> = plan.archive.iter().map(|object| object.key.clone()).collect();
+    let left = Some(format!("{} to be counted later: {error}", keys.join(", ")));
+    let named =
+        keys.into_iter().map(|key| Sending { message: Queued::Archived(key).to_json(), delay_seconds: 0 });
+    world.queue.send_all(&named.collect::<Vec<_>>()).await?;
     Ok(Ingested { plan, left })
 }
 
@@ -190,6 +194,7 @@ async fn store(archives: &impl Bucket, object: &ArchiveObject) -> Result<(), Por
         body: object.body.as_bytes(),
         content_type: rs1_domain::http::NDJSON,
         encoding: Encoding::Gzip,
+        label: object.label.as_deref(),
     };
     // That it exists already means that this very batch was archived by an earlier delivery.
     archives.put_new(object).await.map(|_| ())
@@ -298,6 +303,7 @@ async fn quarantine(
         body: document.as_bytes(),
         content_type: rs1_domain::http::JSON,
         encoding: Encoding::Identity,
+        label: None,
     };
     archives.put_new(object).await.map(|_| ())
 }

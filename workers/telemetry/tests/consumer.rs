@@ -55,8 +55,9 @@ fn a_batch_is_archived_counted_and_shown_with_two_statements() {
     assert_eq!(cloud.world.db.statements_run() - before, 2, "{:?}", settled.log);
     assert_eq!(cloud.hours().iter().map(|hour| hour.messages).collect::<Vec<_>>(), [60, 40]);
     let objects = cloud.world.archives.objects("telemetry/");
-    assert_eq!(objects.len(), 1);
+    assert_eq!(objects.len(), 2, "one for each hour in which some were received");
     assert!(objects[0].0.starts_with("telemetry/2026-01-20/10/00-"));
+    assert!(objects[1].0.starts_with("telemetry/2026-01-20/11/00-"));
     assert_eq!(cloud.archived_lines().len(), 100);
     assert_eq!(cloud.archived_lines()[0]["payload"]["metrics"]["system.free_heap"], 0);
     assert_eq!(cloud.device().last_telemetry_at, Some(cloud.now.plus(99 * MINUTE)));

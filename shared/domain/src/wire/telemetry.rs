@@ -94,7 +94,7 @@ fn read_metrics(object: &serde_json::Map<String, Value>, faults: &mut Faults) ->
 }
 
 /// `^[a-z_]+\.[a-z_]+$`, at most 64 characters.
-fn is_metric_name(name: &str) -> bool {
+pub fn is_metric_name(name: &str) -> bool {
     let part = |part: &str| !part.is_empty() && part.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'_'));
     name.len() <= 64 && name.split_once('.').is_some_and(|(group, metric)| part(group) && part(metric))
 }

@@ -8,7 +8,7 @@ function bucket(env, binding) {
   return found;
 }
 
-export async function put_new(env, binding, key, view, contentType, gzip) {
+export async function put_new(env, binding, key, view, contentType, gzip, label) {
   // `view` is wasm's memory, good only until the first await.
   let body = view.slice();
   const options = { onlyIf: { etagDoesNotMatch: "*" }, httpMetadata: { contentType } };
@@ -17,6 +17,7 @@ export async function put_new(env, binding, key, view, contentType, gzip) {
     options.httpMetadata.contentType = "application/gzip";
     options.customMetadata = { [GZIP_OF]: contentType };
   }
+  if (label !== undefined) options.customMetadata = { ...options.customMetadata, label };
   return (await bucket(env, binding).put(key, body, options)) !== null;
 }
 
@@ -25,6 +26,46 @@ export async function get(env, binding, key) {
   if (object === null) return undefined;
   const gzipped = object.customMetadata?.[GZIP_OF] !== undefined;
   return new Uint8Array(await (gzipped ? through(new DecompressionStream("gzip"), object.body) : object.arrayBuffer()));
+}
+
+export async function list(env, binding, prefix, after) {
+  const found = await bucket(env, binding).list({ prefix, startAfter: after, include: ["customMetadata"] });
+  const lines = found.objects.map(({ key, customMetadata }) => `\n${key}\n${customMetadata?.label ?? ""}`);
+  return (found.truncated ? "more" : "") + lines.join("");
+}
+
+/** How many objects are read at once: an invocation has six connections. */
+const READERS = 6;
+
+export async function lines_with(env, binding, packed, needle, most) {
+  const store = bucket(env, binding);
+  const keys = packed === "" ? [] : packed.split("\n");
+  let found = "";
+  const read = async () => {
+    for (let key = keys.pop(); key !== undefined; key = keys.pop()) {
+      const object = await store.get(key);
+      if (object === null) continue;
+      const gzipped = object.customMetadata?.[GZIP_OF] !== undefined;
+      const bytes = gzipped ? object.body.pipeThrough(new DecompressionStream("gzip")) : object.body;
+      for await (const line of lines(bytes.pipeThrough(new TextDecoderStream("utf-8", { fatal: true })))) {
+        if (!line.includes(needle)) continue;
+        found += `${line}\n`;
+        if (found.length > most) throw new Error(`more than ${most} bytes`);
+      }
+    }
+  };
+  await Promise.all(Array.from({ length: READERS }, read));
+  return found;
+}
+
+// What follows the last line feed was cut off, and is no line.
+async function* lines(texts) {
+  let rest = "";
+  for await (const text of texts) {
+    const whole = (rest + text).split("\n");
+    rest = whole.pop();
+    yield* whole;
+  }
 }
 
 // R2 wants to know a length beforehand, so the result is buffered.

@@ -1,5 +1,6 @@
 //! `/api/devices`: a person's own devices and those that others share with them.
 
+use rs1_api::access::{device_id, require, unknown_device};
 use rs1_api::if_match::{IfMatch, etag};
 use rs1_api::query::Query;
 use rs1_auth::access_token::Person;
@@ -13,7 +14,6 @@ use rs1_store::zones;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::access::{device_id, require, unknown_device};
 use crate::trail::Trail;
 
 /// A page of the person's devices, in the order of device ids. There are 50 at most, so they are all read and the filters look

@@ -1,5 +1,6 @@
 //! `/api/devices/{id}/shares`: whom a device is shared with.
 
+use rs1_api::access::{device_id, require};
 use rs1_api::query::Query;
 use rs1_auth::access_token::Person;
 use rs1_domain::port::{Database, Random};
@@ -9,7 +10,6 @@ use rs1_store::access::{self, NewShare, Share};
 use rs1_store::sql::{Page, first_row, rows, run};
 use serde_json::json;
 
-use crate::access::{device_id, require};
 use crate::trail::Trail;
 
 /// What `POST …/shares` takes.

@@ -1,5 +1,6 @@
 //! `/api/devices/{id}/transfer` and `/api/transfers`: a device changes hands, when both want it.
 
+use rs1_api::access::{device_id, require, unknown_device};
 use rs1_api::query::Query;
 use rs1_auth::access_token::Person;
 use rs1_domain::port::{Database, Random};
@@ -10,7 +11,6 @@ use rs1_store::access::{self, MyDevice, Transfer};
 use rs1_store::sql::{Page, first_row, rows, run};
 use serde_json::json;
 
-use crate::access::{device_id, require, unknown_device};
 use crate::trail::Trail;
 
 /// How long an offer stands, in milliseconds.

@@ -3,6 +3,7 @@
 //! A change is committed first and sent then: what is committed goes out sooner or later (the minute's cron, or the
 //! device's next state), so the broker being down is nobody's problem but the wait's.
 
+use rs1_api::access::{device_id, require, unknown_device};
 use rs1_api::if_match::{IfMatch, etag};
 use rs1_api::query::Query;
 use rs1_auth::access_token::Person;
@@ -15,8 +16,6 @@ use rs1_zones::Edit;
 use rs1_zones::delivery::{Standing, publication};
 use serde::Serialize;
 use serde_json::value::RawValue;
-
-use crate::access::{device_id, require, unknown_device};
 
 /// A configuration as people see it.
 #[derive(Serialize)]

@@ -18,7 +18,9 @@ use rs1_domain::port::{DocumentSource, PortError, SignatureVerifier};
 use rs1_domain::{
     Answer, DeviceId, MacAddress, Method, Request, RequestId, Role, SessionId, UnixMillis, UserId, hex,
 };
-use rs1_store::doubles::{Counting, MemoryBroker, MemoryBucket, MemoryKeyValue, MemoryRateLimiter};
+use rs1_store::doubles::{
+    Counting, MemoryBroker, MemoryBucket, MemoryKeyValue, MemoryPeer, MemoryRateLimiter,
+};
 use rs1_store::native::NativeDatabase;
 use rs1_store::{Database, Param, Statement};
 use rs1_worker_device_api::config::Config;
@@ -76,6 +78,7 @@ pub struct Cloud {
     pub sessions: MemoryKeyValue,
     pub cache: MemoryKeyValue,
     pub files: MemoryBucket,
+    pub history: MemoryPeer,
     pub memory: Memory,
     pub now: Cell<UnixMillis>,
 }
@@ -91,6 +94,7 @@ impl<'a> Ports for Lent<'a> {
     type Broker = &'a MemoryBroker;
     type KeyValue = &'a MemoryKeyValue;
     type Bucket = &'a MemoryBucket;
+    type Peer = &'a MemoryPeer;
 }
 
 pub fn cloud() -> Cloud {
@@ -128,6 +132,7 @@ pub fn cloud() -> Cloud {
         sessions: MemoryKeyValue::default(),
         cache: MemoryKeyValue::default(),
         files: MemoryBucket::default(),
+        history: MemoryPeer::default(),
         memory: Memory::default(),
         now: Cell::new(NOW),
     }
@@ -182,6 +187,7 @@ impl Cloud {
             sessions: &self.sessions,
             cache: &self.cache,
             files: &self.files,
+            history: &self.history,
             memory: &self.memory,
         };
         block_on(routes::handle(request, Ok(&self.config), &world)).1

@@ -56,6 +56,7 @@ pub async fn take(
         body: &message.payload,
         content_type: rs1_domain::http::JSON,
         encoding: Encoding::Identity,
+        label: None,
     };
     world.files.put_new(object).await?;
     let size = i64::try_from(message.payload.len()).unwrap_or(i64::MAX);

@@ -1,0 +1,128 @@
+// GET /api/devices/{id}/telemetry: what a device measured, through three workers: taken in by one, asked of another, told by a third.
+
+import assert from 'node:assert/strict';
+import { after, before, beforeEach, test } from 'node:test';
+import { messageId, telemetry, topicOf } from './fixtures/builders.mjs';
+import { isProblem, isStatus } from './fixtures/expect.mjs';
+import { eventually, startHarness } from './support/harness.mjs';
+
+const MINUTE = 60_000;
+const APP = 'https://app.optic.works';
+
+/** @type {Awaited<ReturnType<typeof startHarness>>} */
+let cloud;
+let admin;
+/** @type {Awaited<ReturnType<typeof cloud.signIn>>} The owner. */
+let ada;
+let device;
+let path;
+before(async () => {
+  cloud = await startHarness({ only: ['device-api', 'telemetry', 'history'], batchTimeout: 0.05 });
+  admin = await cloud.adminToken();
+  ada = await cloud.signIn('ada@example.com');
+});
+after(() => cloud?.stop());
+beforeEach(async () => {
+  cloud.faults.clear();
+  device = await cloud.enroll();
+  path = `/api/devices/${device.id}/telemetry`;
+  const body = { email: 'ada@example.com', reason: 'spec' };
+  isStatus(await cloud.api('POST', `/api/admin/devices/${device.id}/claim`, { token: admin, body }), 200);
+  cloud.faults.forget();
+});
+
+const iso = (time) => new Date(time).toISOString();
+/** Publishes a message a minute, the newest a minute ago, one of them twice; resolves to what was published, oldest first. */
+async function measure(count) {
+  const newest = Math.floor(Date.now() / MINUTE) * MINUTE - MINUTE;
+  const messages = Array.from({ length: count }, (_, n) => ({ id: messageId(), at: newest - (count - 1 - n) * MINUTE, heap: 1000 + n }));
+  for (const { id, at, heap } of [...messages, messages[0]]) {
+    const payload = telemetry(device, { at, metrics: { 'system.free_heap': heap, 'radar.frames_received': 600 } });
+    isStatus(await cloud.emqx.message(topicOf(device, 'telemetry'), payload, { columns: { id, publish_received_at: at + 250 } }), 202);
+  }
+  const counted = async () => {
+    const rows = await cloud.rows('SELECT sum(messages) AS messages FROM telemetry_rollups WHERE device_id = ?1', device.id);
+    return rows[0].messages === count;
+  };
+  await eventually('every message to be counted', counted);
+  return messages;
+}
+const raw = (messages) =>
+  messages.map(({ id, at, heap }) => ({
+    ...{ id, time: iso(at).replace('.000Z', 'Z'), received_at: iso(at + 250) },
+    metrics: { 'radar.frames_received': 600, 'system.free_heap': heap },
+  }));
+
+test('the owner is told by the hour, by the day, and message by message', async () => {
+  const messages = await measure(5);
+  const from = iso(messages[0].at - 60 * MINUTE);
+  const hours = await ada.call('GET', path);
+  isStatus(hours, 200);
+  const metrics = hours.json.items.map((item) => item.metrics['system.free_heap']);
+  assert.equal(metrics.reduce((sum, metric) => sum + metric.count, 0), 5, hours.text);
+  assert.equal(metrics.reduce((sum, metric) => sum + metric.sum, 0), 5010);
+  assert.equal(metrics.at(-1).last, 1004);
+  assert.equal(metrics.at(-1).value, metrics.at(-1).sum / metrics.at(-1).count);
+  const days = await ada.call('GET', `${path}?resolution=day&metric=radar.frames_received&from=${from}`);
+  isStatus(days, 200);
+  assert.equal(days.json.items.reduce((sum, item) => sum + item.metrics['radar.frames_received'].value, 0), 3000);
+  assert.ok(days.json.items.every((item) => Object.keys(item.metrics).length === 1), days.text);
+
+  const found = [];
+  let cursor = '';
+  do {
+    const page = await ada.call('GET', `${path}?resolution=raw&limit=2&from=${from}${cursor}`);
+    isStatus(page, 200);
+    found.push(...page.json.items);
+    cursor = page.json.next_cursor && `&cursor=${page.json.next_cursor}`;
+  } while (cursor);
+  assert.deepEqual(found, raw(messages));
+});
+
+test('as a table or line by line, a page leads to the next, and the app may read it', async () => {
+  const messages = await measure(3);
+  const from = iso(messages[0].at);
+  const rows = [];
+  let target = `${path}?resolution=raw&metric=system.free_heap&limit=2&from=${from}`;
+  while (target) {
+    const page = await ada.call('GET', target, { headers: { accept: 'text/csv', origin: APP } });
+    isStatus(page, 200);
+    assert.equal(page.headers['content-type'], 'text/csv; charset=utf-8; header=present');
+    assert.equal(page.headers['access-control-allow-origin'], APP);
+    assert.match(page.headers['access-control-expose-headers'], /\blink\b/);
+    const [header, ...lines] = page.text.trimEnd().split('\r\n');
+    assert.equal(header, 'received_at,time,id,metric,value');
+    rows.push(...lines.filter(Boolean).map((line) => line.split(',')));
+    target = page.headers.link?.match(/^<([^>]+)>; rel="next"$/)?.[1];
+  }
+  assert.deepEqual(rows.map(([, , id, metric, value]) => [id, metric, value]), messages.map(({ id, heap }) => [id, 'system.free_heap', String(heap)]));
+  const lines = await ada.call('GET', `${path}?resolution=raw&from=${from}`, { headers: { accept: 'application/x-ndjson' } });
+  assert.equal(lines.headers['content-type'], 'application/x-ndjson');
+  assert.deepEqual(lines.text.trimEnd().split('\n').map((line) => JSON.parse(line)), raw(messages));
+  const head = await ada.call('HEAD', path);
+  isStatus(head, 200);
+  assert.equal(head.bytes.length, 0);
+});
+
+test('nobody else is told, and what is wrong with a question is all named', async () => {
+  const eve = await cloud.signIn('eve@example.com');
+  isProblem(await eve.call('GET', path), 404, []);
+  isProblem(await eve.call('GET', `${path}?resolution=raw`), 404, []);
+  isProblem(await cloud.api('GET', path), 401, []);
+  isProblem(await ada.call('GET', `${path}?resolution=week&limit=0&x=1`), 422, ['?resolution', '?limit', '?x']);
+  // From outside no path leads past device-api, nor past the token.
+  for (const way of [`/api/history/devices/${device.id}/telemetry`, `/api/history/../devices/${device.id}/telemetry`, `/api/history/%2e%2e/devices/${device.id}/telemetry`]) {
+    const answer = await cloud.api('GET', way);
+    assert.ok([401, 404].includes(answer.status), `${way}: ${answer.status}`);
+  }
+});
+
+test('an archive or a database that fails is told as a moment’s trouble', async () => {
+  await measure(1);
+  for (const fault of [{ binding: 'ARCHIVES', worker: 'history', op: 'list' }, { binding: 'ARCHIVES', worker: 'history', op: 'get' }, { binding: 'DB', worker: 'history' }]) {
+    cloud.faults.inject(fault);
+    const answer = await ada.call('GET', `${path}?resolution=raw&from=${iso(Date.now() - 120 * MINUTE)}`);
+    isProblem(answer, 503, []);
+    isStatus(await ada.call('GET', `${path}?resolution=raw`), 200);
+  }
+});

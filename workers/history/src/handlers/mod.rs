@@ -1,0 +1,3 @@
+//! The handlers, one module a resource.
+
+pub mod telemetry;

@@ -1,0 +1,57 @@
+//! The history worker: what devices said, for whoever may ask.
+//!
+//! It is apart from `telemetry`, which takes in what they say: that one is small and starts quickly, because devices and EMQX
+//! wait for it. A path below `/api` belongs to `device-api`, since routes can have no wildcard in their middle; so `device-api`
+//! counts a person's requests and passes on, over a service binding, those that are for this worker. It looks at their tokens
+//! itself: whatever way a request came, it is no more than its token says.
+//!
+//! - [`routes`]: which handler answers which request;
+//! - [`handlers`]: one module a resource;
+//! - [`format`](mod@format): the same answer as JSON, NDJSON or CSV.
+//!
+//! Handlers are plain Rust over ports, so native tests run every route; only the last lines of this file know the Workers
+//! runtime.
+
+pub mod config;
+pub mod format;
+pub mod handlers;
+pub mod routes;
+pub mod world;
+
+#[cfg(target_arch = "wasm32")]
+mod worker {
+    use std::marker::PhantomData;
+
+    use rs1_domain::config::BadConfig;
+    use rs1_platform::d1::D1;
+    use rs1_platform::r2::R2;
+    use rs1_platform::{Env, PerIsolate, RawRequest, RawResponse, Service};
+
+    use crate::config::Config;
+    use crate::routes;
+    use crate::world::{Ports, World};
+
+    rs1_platform::events! { fetch(SERVICE) = fetch }
+
+    static SERVICE: Service =
+        Service { name: "history", headers: routes::HEADERS, body_limit: routes::body_limit };
+    static CONFIG: PerIsolate<Result<Config, BadConfig>> = PerIsolate::new();
+
+    /// The Workers runtime's ports, for as long as an event lasts.
+    struct Runtime<'a>(PhantomData<&'a ()>);
+
+    impl<'a> Ports for Runtime<'a> {
+        type Database = D1<'a>;
+        type Archive = R2<'a>;
+    }
+
+    async fn fetch(request: RawRequest, env: Env) -> RawResponse {
+        let config = CONFIG.get(&env, |vars| Config::read(&|name| vars.get(name).map(str::to_owned)));
+        rs1_platform::serve(request, &env, &SERVICE, async |request| {
+            let world: World<Runtime<'_>> =
+                World { db: D1::new(&env, "DB"), archives: R2::new(&env, "ARCHIVES") };
+            routes::handle(request, config.as_ref(), &world).await
+        })
+        .await
+    }
+}

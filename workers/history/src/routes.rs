@@ -1,0 +1,116 @@
+//! Which handler answers which request.
+//!
+//! Only `/api/history/*` leads here from outside, and nothing is there but health. Whatever else is here comes by way of
+//! `device-api`.
+
+use rs1_api::person;
+use rs1_domain::config::BadConfig;
+use rs1_domain::{Answer, Method, Problem, Request};
+use rs1_store::health;
+
+use crate::config::Config;
+use crate::handlers::telemetry;
+use crate::world::{Ports, World};
+
+/// The request headers that this worker reads.
+pub const HEADERS: &[&str] = &["accept", "authorization"];
+
+/// What is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Route<'a> {
+    /// How this worker is.
+    Health,
+    /// What a device measured.
+    Telemetry(&'a str),
+}
+
+impl<'a> Route<'a> {
+    fn of(path: &'a str) -> Option<Self> {
+        let segments: Vec<_> = path.strip_prefix("/api/")?.split('/').collect();
+        match *segments.as_slice() {
+            ["history", "health"] => Some(Self::Health),
+            ["devices", device, "telemetry"] if !device.is_empty() => Some(Self::Telemetry(device)),
+            _ => None,
+        }
+    }
+
+    /// What logs and analytics say.
+    fn pattern(self) -> &'static str {
+        match self {
+            Self::Health => "/api/history/health",
+            Self::Telemetry(_) => "/api/devices/{id}/telemetry",
+        }
+    }
+}
+
+/// No route takes a body.
+pub fn body_limit(_: Method, _: &str) -> usize {
+    0
+}
+
+/// Answers a request, and says which route it was for the log.
+pub async fn handle(
+    request: Request,
+    config: Result<&Config, &BadConfig>,
+    world: &World<impl Ports>,
+) -> (&'static str, Answer) {
+    let route = Route::of(&request.path);
+    let answer = match route {
+        Some(route) => answer(route, &request, config, world).await,
+        None => Err(Problem::not_found("there is no such resource")),
+    };
+    let answer = answer.unwrap_or_else(|problem| Answer::problem(problem, &request.request_id));
+    (route.map_or("unknown", Route::pattern), answer)
+}
+
+async fn answer(
+    route: Route<'_>,
+    request: &Request,
+    config: Result<&Config, &BadConfig>,
+    world: &World<impl Ports>,
+) -> Result<Answer, Problem> {
+    if !matches!(request.method, Method::Get | Method::Head) {
+        return Err(Problem::method_not_allowed(&[Method::Get, Method::Head]));
+    }
+    let device = match route {
+        Route::Health => {
+            let config = config.map(|_| ());
+            return Ok(health::check("history", env!("CARGO_PKG_VERSION"), config, &world.db).await);
+        }
+        Route::Telemetry(device) => device,
+    };
+    let config =
+        config.map_err(|faults| Problem::unavailable(format!("configuration: {}", faults.0.join("; "))))?;
+    let person = person::identify(request, &config.access_tokens)?;
+    telemetry::show(&world.db, &world.archives, &person, device, request).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_route_is_found_by_its_path_and_no_other() {
+        assert_eq!(Route::of("/api/history/health"), Some(Route::Health));
+        assert_eq!(Route::of("/api/devices/x1/telemetry"), Some(Route::Telemetry("x1")));
+        for path in [
+            "",
+            "/",
+            "/api",
+            "/api/",
+            "/api/history/",
+            "/api/devices//telemetry",
+            "/api/devices/x/telemetry/",
+        ] {
+            assert_eq!(Route::of(path), None, "{path}");
+        }
+        // What the route from outside lets through must be none of the others, however the path is read.
+        for path in [
+            "/api/history/../devices/x1/telemetry",
+            "/api/history/%2e%2e/devices/x1/telemetry",
+            "/api/history/devices/x1/telemetry",
+        ] {
+            assert_eq!(Route::of(path), None, "{path}");
+        }
+    }
+}
