@@ -45,7 +45,7 @@ export function view(rollout, { now, width = 80, color = false, clock = true }) 
   const room = Math.max(20, width - 11);
   const report = rollout.report ?? undefined;
   const status = paint(STATUS_COLOR[rollout.status] ?? 0, rollout.status);
-  const cause = rollout.cause && rollout.status !== 'STAGED' ? ` (${rollout.cause.replaceAll('_', ' ')})` : '';
+  const cause = rollout.cause && !['STAGED', 'COMPLETED'].includes(rollout.status) ? ` (${rollout.cause.replaceAll('_', ' ')})` : '';
   const lines = [
     `${paint(1, rollout.rollout_id)}  ${rollout.sku} ${rollout.version}  ${status}${cause}`,
     line('stages', stages(rollout, { now, clock, paint })),
@@ -104,9 +104,9 @@ function judgement({ status }, { total, is_judged, judged_from, stage, recent_fa
   const lines = [line('failures', paint(total.new_failures > 0 ? 31 : 0, said.filter(Boolean).join('; ')))];
   if (status !== 'STAGED' && status !== 'PAUSED') return lines;
   const limit = stage.max_failure_share === undefined ? 'no limit' : `must stay under ${percent(stage.max_failure_share)}`;
-  const needed = stage.min_confirmed > 0 ? ` of ${stage.min_confirmed}` : '';
+  const needed = stage.min_confirmed > 0 ? `, ${stage.min_confirmed} needed` : '';
   lines.push(
-    line('this stage', `${stage.reached} reached in it (all stages: ${total.reached} of ${stage.capacity}), ${stage.confirmed} confirmed${needed}`),
+    line('this stage', `${stage.reached} reached in it (${total.reached} of ${stage.capacity} in all), ${stage.confirmed} confirmed${needed}`),
     line('', `${stage.new_failures} of ${stage.outcomes} failed, ${percent(stage.failure_share)}; ${limit}`),
   );
   return lines;
@@ -129,7 +129,8 @@ function holds({ status }, { awaits = [], held_back = {}, never_reached, stage }
     .sort(([a, many], [b, more]) => more - many || (a < b ? -1 : 1))
     .map(([reason, number]) => `${number} ${HELD_BACK[reason] ?? reason}`);
   if (held.length > 0) lines.push(...wrapped('held back', held, room, line));
-  if (status === 'ABORTED' || status === 'COMPLETED') lines.push(line('never', `${never_reached} were never reached`));
+  const isFinal = status === 'ABORTED' || status === 'COMPLETED';
+  if (isFinal && never_reached > 0) lines.push(line('left out', `${never_reached} were never reached`));
   return lines;
 }
 
@@ -185,6 +186,6 @@ function until(time, now) {
 /** One line of a list of rollouts. */
 export function row({ rollout_id, sku, version, status, stage, stages, cause }) {
   const place = status === 'STAGED' || status === 'PAUSED' ? `${stages[stage]?.percent} %` : '';
-  const why = cause && status !== 'STAGED' ? cause.replaceAll('_', ' ') : '';
+  const why = cause && !['STAGED', 'COMPLETED'].includes(status) ? cause.replaceAll('_', ' ') : '';
   return [rollout_id, sku.padEnd(8), version.padEnd(12), status.padEnd(9), place.padEnd(5), why].join('  ').trimEnd();
 }

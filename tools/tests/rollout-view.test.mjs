@@ -37,7 +37,7 @@ test('a rollout under way shows its stages, its devices, its failures, and what 
   assert.match(shown, /confirmed +18 +4\.5 % █/);
   assert.match(shown, /failed +1 +0\.3 % ×/);
   assert.match(shown, /failures +1 of 19 with an outcome, 5\.3 %; 1 in the last hour, across rollouts/);
-  assert.match(shown, /21 reached in it \(all stages: 25 of 40\), 14 confirmed of 10/);
+  assert.match(shown, /21 reached in it \(25 of 40 in all\), 14 confirmed, 10 needed/);
   assert.match(shown, /must stay under 1\.0 %/);
   assert.match(shown, /waits for +the stage's time/);
   assert.match(shown, /held back +360 a later stage, 12 the rate, 3 offline/);
@@ -79,6 +79,10 @@ test('a halt says its cause and whom it waits for, and what stands in the end', 
   const aborted = text({ status: 'ABORTED', cause: 'failure_share', report: { ...report, awaits: [], held_back: { ended: 375 } } });
   assert.match(aborted, /375 were never reached/);
   assert.doesNotMatch(aborted, /▸/);
+  const done = { ...report, awaits: [], held_back: {}, never_reached: 0 };
+  const completed = text({ status: 'COMPLETED', cause: 'done', report: done });
+  assert.match(completed, /COMPLETED\n/);
+  assert.doesNotMatch(completed, /never/);
 });
 
 test('a rollout is over when it has ended and nothing is under way', () => {
