@@ -5,16 +5,20 @@ import { cpus, loadavg } from 'node:os';
 import { gzipSync } from 'node:zlib';
 import { misuse, readOptions, wholeNumber } from '../../local/lib/options.mjs';
 import { generateSecrets } from '../../local/lib/secrets.mjs';
+import { printer } from '../../local/lib/print.mjs';
+import { build } from '../../local/lib/stack.mjs';
 import { command } from '../../local/lib/trouble.mjs';
 import { buildWorkers, measureBundles } from '../../tools/build.mjs';
 import { countCalls } from './lib/calls.mjs';
-import { callsReport, sizeReport, speedReport, startupReport, summary } from './lib/report.mjs';
+import { callsReport, sizeReport, speedReport, startupReport, summary, updatesReport } from './lib/report.mjs';
+import { measurePlanner } from './lib/planner.mjs';
 import { measureStartup } from './lib/startup.mjs';
 import { Workshop, defaultRoot } from './lib/systems.mjs';
 import { ROUTES, WARM_UP, measureThroughput } from './lib/throughput.mjs';
+import { measureUpdates } from './lib/updates.mjs';
 import { findWrk } from './lib/wrk.mjs';
 
-const PARTS = [...ROUTES, 'sizes', 'startup', 'calls'];
+const PARTS = [...ROUTES, 'sizes', 'startup', 'calls', 'updates'];
 
 const USAGE = {
   text: `npm run bench [-- OPTIONS]
@@ -22,11 +26,13 @@ const USAGE = {
 Measures the telemetry worker's release bundle beside two others, each in its own Miniflare:
   peer      the same in plain TypeScript (tests/bench/peer)
   ceiling   an empty JavaScript worker: looks at nothing, logs nothing, answers a constant
+And what nobody publishes of updates ("updates"): the whole stack with a simulated fleet, without a peer.
 
   --seconds N        of one round (default 4)
   --rounds N         a system and route (default 6); the systems take turns
   --connections N    of the load generator (default 8)
   --only A,B         of ${PARTS.join(', ')}
+  --devices N        of the fleet that is updated (default 1000)
   --also NAME=DIR    another bundle of the telemetry worker, e.g. one that was kept before a change; may be repeated
   --no-build         measures what is in dist/, however old
   --strict           a missed target is an exit status of 1; otherwise only a wrong answer or a lost message is
@@ -37,6 +43,7 @@ Measures the telemetry worker's release bundle beside two others, each in its ow
     seconds: { type: 'string', default: '4' },
     rounds: { type: 'string', default: '6' },
     connections: { type: 'string', default: '8' },
+    devices: { type: 'string', default: '1000' },
     only: { type: 'string' },
     also: { type: 'string', multiple: true, default: [] },
     'no-build': { type: 'boolean', default: false },
@@ -53,6 +60,7 @@ async function main() {
   const seconds = wholeNumber(values, 'seconds', USAGE.text, 1, 600);
   const rounds = wholeNumber(values, 'rounds', USAGE.text, 1, 100);
   const connections = wholeNumber(values, 'connections', USAGE.text, 1, 256);
+  const devices = wholeNumber(values, 'devices', USAGE.text, 100, 100_000);
   const parts = values.only?.split(',') ?? PARTS;
   const unknown = parts.filter((part) => !PARTS.includes(part));
   if (unknown.length > 0) throw misuse(`--only knows no ${unknown.join(', ')}`, USAGE.text);
@@ -63,7 +71,8 @@ async function main() {
   });
   const routes = ROUTES.filter((route) => parts.includes(route));
   const wrk = routes.length > 0 ? findWrk() : undefined;
-  if (!values['no-build']) await buildWorkers();
+  const print = printer({ to: process.stderr, lines: 'none' });
+  if (!values['no-build']) await (parts.includes('updates') ? build(print) : buildWorkers());
 
   const say = (line) => process.stderr.write(`${line}\n`);
   const workshop = new Workshop(values.state);
@@ -89,6 +98,12 @@ async function main() {
       say(`load: ${routes.length * systems.length * (rounds * seconds + WARM_UP)} s and the time to drain; ${connections} connections`);
       results.load = await measureThroughput({ systems, apiSystems: await workshop.apiSystems(), workshop, secrets, wrk, routes, seconds, rounds, connections, say });
       add(speedReport(systems, results.load));
+    }
+
+    if (parts.includes('updates')) {
+      const fresh = (name) => workshop.fresh(name);
+      results.updates = { ...(await measureUpdates({ fresh, say, devices })), planner: await measurePlanner() };
+      add(updatesReport(results.updates));
     }
 
     const verdicts = reports.flatMap((report) => report.verdicts);

@@ -26,3 +26,9 @@ export function ratio(ours, theirs) {
   const each = ours.map((value, round) => value / theirs[round]);
   return { median: median(each), low: Math.min(...each), high: Math.max(...each) };
 }
+
+/** The value that `share` of all are not above. @param {number[]} values @param {number} share */
+export function percentile(values, share) {
+  const sorted = [...values].sort((a, b) => a - b);
+  return sorted[Math.max(0, Math.ceil(share * sorted.length) - 1)];
+}

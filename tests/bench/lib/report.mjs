@@ -102,6 +102,30 @@ export function sizeReport(bundles) {
   return { text: table(rows), verdicts };
 }
 
+/** What nobody publishes of updates. @returns {{ text: string, verdicts: Verdict[] }} */
+export function updatesReport({ triggers, flow, halts, overshoot, planner }) {
+  const none = verdict('updates: repeated, replayed, late and reordered reports that changed a count', integer(flow.countsChanged), '= 0', flow.countsChanged === 0);
+  const range = verdict('updates: bytes sent again after one cut', integer(flow.sentAgainMost), `< ${integer(SECTOR)}`, flow.sentAgainMost < SECTOR);
+  const ms = (value) => `${integer(value)} ms`;
+  const rows = [
+    ['updates', 'what', 'value', 'note'],
+    ['', 'from a failing report to the halt, p50', ms(halts.p50), `${halts.counted} rollouts`],
+    ['', 'from a failing report to the halt, p99', ms(halts.p99), `at most ${ms(halts.max)}`],
+    ['', 'devices told to update after it, at most', integer(overshoot.afterReport), `${overshoot.trials} rollouts at ${overshoot.rate / 60}/s, at most ${overshoot.reached} of ${overshoot.size} told; ${overshoot.afterHalt} after the halt`],
+    ['', 'disordered reports that changed a count', mark({ ...none, is: integer(flow.countsChanged) }), `of ${integer(flow.copies)} copies among ${integer(flow.reports)}`],
+    ['', 'triggers a second', decimal(triggers.perSecond), `the rate allowed ${decimal(triggers.asked)}`],
+    ['', 'bytes sent again after a cut, at most', mark({ ...range, is: integer(flow.sentAgainMost) }), `${integer(flow.cuts)} cuts, ${integer(flow.sentAgain / Math.max(1, flow.cuts))} on average`],
+    ...planner.map(({ devices, ms: took, slowest_ms: slowest, read_attempts_ms: reading }) => [
+      ...['', `planning for ${integer(devices)} devices`, `${decimal(took)} ms`],
+      `at most ${decimal(slowest)} ms; ${decimal(reading)} ms to read what is stored of them`,
+    ]),
+  ];
+  return { text: table(rows), verdicts: [none, range] };
+}
+
+/** A device writes 4 KiB at once, and asks for no smaller range. */
+const SECTOR = 4096;
+
 /** @param {Verdict[]} verdicts */
 export function summary(verdicts) {
   const missed = verdicts.filter(({ met }) => !met);
