@@ -219,7 +219,7 @@ test('bad settings are all named, and their values nowhere', async (t) => {
       'device-api': { ENVIRONMENT, OPERATOR_ISSUER: '', OPERATOR_AUDIENCE: '', OPERATOR_JWKS_URL },
       telemetry: { ENVIRONMENT },
       ota: { ENVIRONMENT, OPERATOR_ISSUER: '', OPERATOR_AUDIENCE: '', OPERATOR_JWKS_URL, FIRMWARE_ORIGIN: '', DOWNLOAD_ATTEMPTS: 0 },
-      health: { ENVIRONMENT },
+      health: { ENVIRONMENT, OPERATOR_ISSUER: '', OPERATOR_AUDIENCE: '', OPERATOR_JWKS_URL, WATCHED_BACKUPS: 'postgres' },
     },
   });
   t.after(() => cloud.stop());
@@ -230,7 +230,7 @@ test('bad settings are all named, and their values nowhere', async (t) => {
       ...['ENVIRONMENT', 'OPERATOR_ISSUER', 'OPERATOR_AUDIENCE', 'OPERATOR_JWKS_URL'],
       ...['EMQX_API_KEY', 'FIRMWARE_ORIGIN', 'SIGNING_KEY', 'DOWNLOAD_ATTEMPTS'],
     ],
-    health: ['ENVIRONMENT'],
+    health: ['ENVIRONMENT', 'OPERATOR_ISSUER', 'OPERATOR_AUDIENCE', 'OPERATOR_JWKS_URL', 'WATCHED_BACKUPS'],
   };
   for (const [worker, names] of Object.entries(faulty)) {
     const answer = await cloud.api('GET', HEALTH[worker].path, { host: HEALTH[worker].host });

@@ -1,11 +1,12 @@
-//! What the workers that people call have in common: `device-api`, `history` and `ota`.
+//! What the workers that people call have in common: `device-api`, `history`, `ota` and `health`.
 //!
 //! - [`operator`]: which operator is asking, from the token that Cloudflare Access issued;
 //! - [`person`]: which user is asking, from the token that we issued ourselves; [`access`]: what they may do with a device;
 //! - [`keys`]: whether a token was signed by whom it names;
 //! - [`audit`]: no admin access without a trace;
 //! - [`if_match`]: which version a change was made from;
-//! - [`query`]: query parameters, with every fault named.
+//! - [`query`]: query parameters, with every fault named;
+//! - [`reason`]: why an operator does something.
 //!
 //! All of it is plain Rust over ports, as handlers are. It must never know a route, nor the Workers runtime.
 
@@ -16,3 +17,4 @@ pub mod keys;
 pub mod operator;
 pub mod person;
 pub mod query;
+pub mod reason;

@@ -12,10 +12,13 @@
 
 use std::fmt;
 
+use serde::Deserialize;
+
 use crate::UnixMillis;
 use crate::firmware::Received;
 use crate::http::{Answer, Request, Stream};
 use crate::range::Part;
+use crate::time::as_millis;
 
 /// A value bound to a parameter of a [`Statement`].
 ///
@@ -167,6 +170,51 @@ pub trait Vault {
     /// # Errors
     /// When the bucket cannot be reached.
     async fn delete(&self, keys: &[String]) -> Result<(), PortError>;
+}
+
+/// A bucket that is only looked at: somebody else writes it.
+pub trait Shelf {
+    /// The objects whose keys begin like this, at most 1,000 at once.
+    ///
+    /// # Errors
+    /// When the bucket cannot be reached.
+    async fn inventory(&self, prefix: &str, cursor: Option<&str>) -> Result<Inventory, PortError>;
+
+    /// Reads an object for its hash alone, in memory that does not grow with it; `None` when there is none.
+    ///
+    /// # Errors
+    /// When the bucket cannot be reached.
+    async fn digest(&self, key: &str) -> Result<Option<Digest>, PortError>;
+}
+
+/// Some objects of a bucket.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Inventory {
+    /// The objects.
+    pub objects: Vec<Stored>,
+    /// What to go on with; `None` at the end.
+    pub cursor: Option<String>,
+}
+
+/// An object in an [`Inventory`].
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Stored {
+    /// Its key.
+    pub key: String,
+    /// Its bytes.
+    pub size: u64,
+    /// When it came.
+    #[serde(deserialize_with = "as_millis::deserialize")]
+    pub uploaded: UnixMillis,
+}
+
+/// What an object's bytes are known by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Digest {
+    /// How many they are.
+    pub size: u64,
+    /// Their SHA-256, lower-case hex.
+    pub sha256: String,
 }
 
 /// Compression, which the runtime does better than wasm.
@@ -440,13 +488,74 @@ pub trait SignatureVerifier {
 /// A borrowed port is a port: a test lends its own to a worker.
 mod borrowed {
     use super::{
-        Answer, Archive, Broker, Bucket, Database, KeyValue, Listing, NewObject, Outcome, Peer, PortError,
-        Publication, Published, Random, RateLimiter, Request, Statement,
+        Answer, Archive, Broker, Bucket, Database, Digest, Inventory, KeyValue, Listing, NewObject, Outcome,
+        Param, Peer, PortError, Publication, Published, Random, RateLimiter, Reader, Request, Shelf,
+        Statement, Vault,
     };
 
     impl<T: Database> Database for &T {
         async fn batch(&self, statements: Vec<Statement>) -> Result<Vec<Outcome>, PortError> {
             (**self).batch(statements).await
+        }
+    }
+
+    impl<T: Reader> Reader for &T {
+        async fn read(&self, sql: &str, params: &[Param]) -> Result<Outcome, PortError> {
+            (**self).read(sql, params).await
+        }
+
+        async fn bookmark(&self) -> Result<String, PortError> {
+            (**self).bookmark().await
+        }
+    }
+
+    impl<T: Vault> Vault for &T {
+        async fn begin(&self, key: &str) -> Result<String, PortError> {
+            (**self).begin(key).await
+        }
+
+        async fn put_part(
+            &self,
+            key: &str,
+            upload: &str,
+            number: u32,
+            bytes: &[u8],
+        ) -> Result<String, PortError> {
+            (**self).put_part(key, upload, number, bytes).await
+        }
+
+        async fn complete(&self, key: &str, upload: &str, parts: &[String]) -> Result<(), PortError> {
+            (**self).complete(key, upload, parts).await
+        }
+
+        async fn abort(&self, key: &str, upload: &str) -> Result<(), PortError> {
+            (**self).abort(key, upload).await
+        }
+
+        async fn size(&self, key: &str) -> Result<Option<u64>, PortError> {
+            (**self).size(key).await
+        }
+
+        async fn put(&self, key: &str, text: &str, content_type: &'static str) -> Result<(), PortError> {
+            (**self).put(key, text, content_type).await
+        }
+
+        async fn text(&self, key: &str) -> Result<Option<String>, PortError> {
+            (**self).text(key).await
+        }
+
+        async fn delete(&self, keys: &[String]) -> Result<(), PortError> {
+            (**self).delete(keys).await
+        }
+    }
+
+    impl<T: Shelf> Shelf for &T {
+        async fn inventory(&self, prefix: &str, cursor: Option<&str>) -> Result<Inventory, PortError> {
+            (**self).inventory(prefix, cursor).await
+        }
+
+        async fn digest(&self, key: &str) -> Result<Option<Digest>, PortError> {
+            (**self).digest(key).await
         }
     }
 

@@ -39,3 +39,4 @@ pub mod part;
 pub mod plan;
 pub mod retention;
 pub mod schema;
+pub mod watch;

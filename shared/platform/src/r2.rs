@@ -1,4 +1,5 @@
-//! R2: objects are written once, and read whole or searched; backups are written in parts.
+//! R2: objects are written once, and read whole or searched; backups are written in parts; others' objects are counted
+//! and hashed.
 //!
 //! An object that was compressed on the way in is what its key says it is, a gzip file: its `Content-Type` is
 //! `application/gzip` and it has no `Content-Encoding`, so whoever downloads `x.ndjson.gz` by other means gets a
@@ -6,7 +7,9 @@
 //! [`get`](Bucket::get) to decompress. The field `label` holds a label.
 
 use js_sys::{Promise, Uint8Array};
-use rs1_domain::port::{Archive, Bucket, Encoding, Gzip, Listed, Listing, NewObject, PortError, Vault};
+use rs1_domain::port::{
+    Archive, Bucket, Digest, Encoding, Gzip, Inventory, Listed, Listing, NewObject, PortError, Shelf, Vault,
+};
 use wasm_bindgen::prelude::*;
 
 use crate::{Env, task};
@@ -45,6 +48,10 @@ extern "C" {
     fn text(env: &Env, binding: &str, key: &str) -> Promise;
     /// A promise of nothing. `keys` are lines.
     fn remove(env: &Env, binding: &str, keys: &str) -> Promise;
+    /// A promise of an [`Inventory`] as JSON. No cursor is an empty one.
+    fn inventory(env: &Env, binding: &str, prefix: &str, cursor: &str) -> Promise;
+    /// A promise of the size and the hash with a space between them, or of `undefined`.
+    fn digest(env: &Env, binding: &str, key: &str) -> Promise;
     /// A promise of the gzip member, as a `Uint8Array`.
     fn gzip(text: &str) -> Promise;
 }
@@ -153,6 +160,24 @@ impl Vault for R2<'_> {
     async fn delete(&self, keys: &[String]) -> Result<(), PortError> {
         let done = remove(self.env, self.binding, &keys.join("\n"));
         task::wait(&done).await.map_err(self.failed("delete", "several")).map(drop)
+    }
+}
+
+impl Shelf for R2<'_> {
+    async fn inventory(&self, prefix: &str, cursor: Option<&str>) -> Result<Inventory, PortError> {
+        let counted =
+            task::wait(&inventory(self.env, self.binding, prefix, cursor.unwrap_or_default())).await;
+        let text = counted.map_err(self.failed("list", prefix))?.as_string().unwrap_or_default();
+        serde_json::from_str(&text).map_err(|error| self.failed("list", prefix)(error.to_string()))
+    }
+
+    async fn digest(&self, key: &str) -> Result<Option<Digest>, PortError> {
+        let digest = task::wait(&digest(self.env, self.binding, key)).await;
+        let Some(text) = digest.map_err(self.failed("digest", key))?.as_string() else { return Ok(None) };
+        let read = text
+            .split_once(' ')
+            .and_then(|(size, sha256)| Some(Digest { size: size.parse().ok()?, sha256: sha256.to_owned() }));
+        read.map(Some).ok_or_else(|| self.failed("digest", key)(text))
     }
 }
 

@@ -9,9 +9,12 @@ use rs1_domain::port::{Database, Param, PortError, Reader, Statement};
 use rs1_domain::time::{as_millis, as_optional_millis};
 use rs1_ops::dump::quoted;
 use rs1_ops::schema::{Schema, Table, read_order};
+use rs1_ops::watch::Made;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
-use crate::sql::{PageRequest, first_row, rows, run};
+use crate::security::optional_json_text;
+use crate::sql::{PageRequest, first_row, optional_flag, rows, run};
 
 /// After how many milliseconds without a step a run is taken for dead. A step is a few seconds of work.
 pub const HOLD_MS: i64 = 180_000;
@@ -30,7 +33,7 @@ pub struct RunningRow {
     pub progress: Option<String>,
 }
 
-/// A backup, for lists.
+/// A backup, as operators see it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BackupRow {
     /// Which.
@@ -39,32 +42,87 @@ pub struct BackupRow {
     pub state: String,
     /// Who asked for it; `None`: the clock.
     pub requested_by: Option<String>,
+    /// Why, if somebody asked for it.
+    pub reason: Option<String>,
     /// When it began.
-    #[serde(with = "as_millis")]
+    #[serde(deserialize_with = "as_millis::deserialize")]
     pub started_at: UnixMillis,
     /// When it ended.
-    #[serde(with = "as_optional_millis")]
+    #[serde(deserialize_with = "as_optional_millis::deserialize")]
     pub finished_at: Option<UnixMillis>,
+    /// The time between, in milliseconds.
+    pub duration_ms: Option<i64>,
     /// Rows of all tables.
     pub row_count: Option<u64>,
     /// Bytes in R2.
     pub bytes: Option<u64>,
     /// Of those bytes.
     pub sha256: Option<String>,
+    /// The last migration that is in it.
+    pub schema_version: Option<String>,
+    /// Whether it was loaded into a scratch database and found equal; `None` before that was tried.
+    #[serde(deserialize_with = "optional_flag")]
+    pub check_ok: Option<bool>,
+    /// When that was.
+    #[serde(deserialize_with = "as_optional_millis::deserialize")]
+    pub checked_at: Option<UnixMillis>,
+    /// What was not equal: a list of texts.
+    #[serde(deserialize_with = "optional_json_text")]
+    pub check_faults: Option<Value>,
     /// What failed.
     pub detail: Option<String>,
+    /// How far it is, as JSON, while it is made and one backup is asked for.
+    #[serde(default, skip_serializing)]
+    pub progress: Option<String>,
 }
 
-/// Begins a backup: one change, or none if that one exists or another is being made.
-pub fn begin(backup_id: &str, requested_by: Option<&str>, now: UnixMillis) -> Statement {
+impl BackupRow {
+    /// What the watch wants to know of it.
+    pub fn made(&self) -> Made {
+        Made {
+            backup_id: self.backup_id.clone(),
+            state: self.state.clone(),
+            started_at: self.started_at,
+            finished_at: self.finished_at,
+            bytes: self.bytes,
+            check_ok: self.check_ok,
+        }
+    }
+}
+
+/// Whose wish a backup is.
+#[derive(Clone, Copy, Debug)]
+pub struct Wish<'a> {
+    /// The operator.
+    pub by: &'a str,
+    /// Why.
+    pub reason: &'a str,
+}
+
+/// Begins a backup, somebody's or the clock's: one change, or none if that one exists or another is being made.
+pub fn begin(backup_id: &str, wish: Option<Wish<'_>>, now: UnixMillis) -> Statement {
     Statement {
         name: "backup_begin",
         sql: "/* backup_begin */
-            INSERT INTO backups (backup_id, state, requested_by, started_at, updated_at)
-            SELECT ?1, 'running', ?2, ?3, ?3
+            INSERT INTO backups (backup_id, state, requested_by, reason, started_at, updated_at)
+            SELECT ?1, 'running', ?2, ?4, ?3, ?3
             WHERE NOT EXISTS (SELECT 1 FROM backups WHERE state = 'running')
             ON CONFLICT (backup_id) DO NOTHING",
-        params: vec![backup_id.into(), requested_by.map(str::to_owned).into(), now.into()],
+        params: vec![
+            backup_id.into(),
+            wish.map(|wish| wish.by).into(),
+            now.into(),
+            wish.map(|wish| wish.reason).into(),
+        ],
+    }
+}
+
+/// The id of the backup that is being made.
+pub fn running() -> Statement {
+    Statement {
+        name: "backup_running",
+        sql: "/* backup_running */ SELECT backup_id FROM backups WHERE state = 'running'",
+        params: Vec::new(),
     }
 }
 
@@ -116,22 +174,36 @@ pub fn let_go(row: &RunningRow) -> Statement {
     }
 }
 
+/// What a backup that is whole is known by.
+#[derive(Clone, Copy, Debug)]
+pub struct Whole<'a> {
+    /// Rows of all tables.
+    pub rows: u64,
+    /// Bytes in R2.
+    pub bytes: u64,
+    /// Of those bytes.
+    pub sha256: &'a str,
+    /// The last migration that is in it.
+    pub schema_version: Option<&'a str>,
+}
+
 /// Notes that a backup is whole.
-pub fn complete(row: &RunningRow, rows: u64, bytes: u64, sha256: &str, now: UnixMillis) -> Statement {
+pub fn complete(row: &RunningRow, whole: &Whole<'_>, now: UnixMillis) -> Statement {
     let count = |value: u64| Param::Int(i64::try_from(value).unwrap_or(i64::MAX));
     Statement {
         name: "backup_complete",
         sql: "/* backup_complete */
             UPDATE backups SET state = 'complete', progress = NULL, held = 0, generation = generation + 1,
-              row_count = ?3, bytes = ?4, sha256 = ?5, updated_at = ?6, finished_at = ?6
+              row_count = ?3, bytes = ?4, sha256 = ?5, schema_version = ?7, updated_at = ?6, finished_at = ?6
             WHERE backup_id = ?1 AND generation = ?2 AND state = 'running'",
         params: vec![
             row.backup_id.as_str().into(),
             row.generation.into(),
-            count(rows),
-            count(bytes),
-            sha256.into(),
+            count(whole.rows),
+            count(whole.bytes),
+            whole.sha256.into(),
             now.into(),
+            whole.schema_version.into(),
         ],
     }
 }
@@ -148,15 +220,81 @@ pub fn fail(row: &RunningRow, detail: &str, now: UnixMillis) -> Statement {
     }
 }
 
-/// The newest backups first.
+/// A page of [`BackupRow`]s, newest first.
 pub fn list(page: &PageRequest) -> Statement {
     Statement {
         name: "backup_list",
         sql: "/* backup_list */
-            SELECT backup_id, state, requested_by, started_at, finished_at, row_count, bytes, sha256, detail
+            SELECT backup_id, state, requested_by, reason, started_at, finished_at,
+              finished_at - started_at AS duration_ms, row_count, bytes, sha256, schema_version,
+              check_ok, checked_at, check_faults, detail
             FROM backups WHERE backup_id < coalesce(?1, '~') ORDER BY backup_id DESC LIMIT ?2",
         params: vec![page.after.clone().into(), page.rows().into()],
     }
+}
+
+/// One [`BackupRow`].
+pub fn by_id(backup_id: &str) -> Statement {
+    Statement {
+        name: "backup_by_id",
+        sql: "/* backup_by_id */
+            SELECT backup_id, state, requested_by, reason, started_at, finished_at,
+              finished_at - started_at AS duration_ms, row_count, bytes, sha256, schema_version,
+              check_ok, checked_at, check_faults, detail, progress
+            FROM backups WHERE backup_id = ?1",
+        params: vec![backup_id.into()],
+    }
+}
+
+/// The newest whole backups that no restore check found good: their ids, as [`BackupId`].
+pub fn unproven(limit: u32) -> Statement {
+    Statement {
+        name: "backup_unproven",
+        sql: "/* backup_unproven */
+            SELECT backup_id FROM backups WHERE state = 'complete' AND check_ok IS NOT 1
+            ORDER BY backup_id DESC LIMIT ?1",
+        params: vec![limit.into()],
+    }
+}
+
+/// Which backup.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct BackupId {
+    /// Which.
+    pub backup_id: String,
+}
+
+/// What a restore check found, as it stands beside the backup in R2.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Check {
+    /// Whether the restored database is the one that was backed up.
+    pub ok: bool,
+    /// What is not as it should be.
+    #[serde(default)]
+    pub faults: Vec<String>,
+    /// When, RFC 3339.
+    pub checked_at: Option<UnixMillis>,
+}
+
+/// Notes what a restore check found; one that is older than what is noted changes nothing.
+///
+/// # Errors
+/// When the faults cannot be written as JSON, which texts always can.
+pub fn note_check(backup_id: &str, check: &Check, now: UnixMillis) -> Result<Statement, PortError> {
+    let faults = serde_json::to_string(&check.faults)
+        .map_err(|error| PortError::new("backup_check", error.to_string()))?;
+    Ok(Statement {
+        name: "backup_check",
+        sql: "/* backup_check */
+            UPDATE backups SET check_ok = ?2, check_faults = ?3, checked_at = ?4
+            WHERE backup_id = ?1 AND state = 'complete' AND coalesce(checked_at, 0) <= ?4",
+        params: vec![
+            backup_id.into(),
+            check.ok.into(),
+            faults.into(),
+            check.checked_at.unwrap_or(now).into(),
+        ],
+    })
 }
 
 /// Forgets backups, whatever becomes of their objects.

@@ -8,11 +8,11 @@ use rs1_domain::firmware::Received;
 use rs1_domain::http::Stream;
 use rs1_domain::limits::{BROKER_BATCH, QUEUE_BATCH, QUEUE_SENDS};
 use rs1_domain::port::{
-    Archive, Broker, Bucket, FileStore, Gzip, KeyValue, Listed, Listing, NewObject, Peer, PortError,
-    Publication, Published, Queue, Random, RateLimiter, Sending, Vault,
+    Archive, Broker, Bucket, Digest, FileStore, Gzip, Inventory, KeyValue, Listed, Listing, NewObject, Peer,
+    PortError, Publication, Published, Queue, Random, RateLimiter, Sending, Shelf, Stored, Vault,
 };
 use rs1_domain::range::Part;
-use rs1_domain::{Answer, Request};
+use rs1_domain::{Answer, Request, UnixMillis};
 
 use crate::native::Failure;
 
@@ -325,6 +325,72 @@ impl Vault for MemoryVault {
             }
             Ok(())
         })
+    }
+}
+
+/// A bucket in memory that is only looked at. It lists two objects at a time, so that a test of a few sees pages.
+#[derive(Default)]
+pub struct MemoryShelf {
+    objects: RefCell<BTreeMap<String, (Vec<u8>, UnixMillis)>>,
+    broken: Cell<bool>,
+    read: RefCell<Vec<String>>,
+}
+
+impl MemoryShelf {
+    /// Stores an object, in place of one that may be there.
+    pub fn put(&self, key: impl Into<String>, bytes: &[u8], uploaded: UnixMillis) {
+        self.objects.borrow_mut().insert(key.into(), (bytes.to_vec(), uploaded));
+    }
+
+    /// Deletes the objects whose keys begin like this.
+    pub fn clear(&self, prefix: &str) {
+        self.objects.borrow_mut().retain(|key, _| !key.starts_with(prefix));
+    }
+
+    /// Makes every call fail, or no longer.
+    pub fn fail(&self, broken: bool) {
+        self.broken.set(broken);
+    }
+
+    /// Takes out the keys of the objects that were read since the last time.
+    pub fn take_read(&self) -> Vec<String> {
+        self.read.take()
+    }
+
+    fn attempt(&self, operation: &str) -> Result<(), PortError> {
+        if self.broken.get() { Err(PortError::new(operation, "Network connection lost.")) } else { Ok(()) }
+    }
+}
+
+impl Shelf for MemoryShelf {
+    async fn inventory(&self, prefix: &str, cursor: Option<&str>) -> Result<Inventory, PortError> {
+        self.attempt("r2 list")?;
+        let objects = self.objects.borrow();
+        let after = |key: &&String| cursor.is_none_or(|cursor| key.as_str() > cursor);
+        let mut listed: Vec<Stored> = objects
+            .iter()
+            .filter(|(key, _)| key.starts_with(prefix) && after(key))
+            .take(3)
+            .map(|(key, (bytes, uploaded))| Stored {
+                key: key.clone(),
+                size: bytes.len() as u64,
+                uploaded: *uploaded,
+            })
+            .collect();
+        let more = listed.len() > 2;
+        listed.truncate(2);
+        let cursor = listed.last().filter(|_| more).map(|last| last.key.clone());
+        Ok(Inventory { objects: listed, cursor })
+    }
+
+    async fn digest(&self, key: &str) -> Result<Option<Digest>, PortError> {
+        self.attempt("r2 digest")?;
+        self.read.borrow_mut().push(key.to_owned());
+        let digest = |(bytes, _): &(Vec<u8>, UnixMillis)| Digest {
+            size: bytes.len() as u64,
+            sha256: rs1_ops::hash::sha256(bytes),
+        };
+        Ok(self.objects.borrow().get(key).map(digest))
     }
 }
 

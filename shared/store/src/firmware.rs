@@ -401,6 +401,113 @@ pub fn note_refusal(device: &DeviceId, sku: Sku, version: &FirmwareVersion, at: 
     }
 }
 
+/// An artifact whose bytes are to be looked at.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct ToCheck {
+    /// `fwa-…`.
+    pub artifact_id: String,
+    /// For which variant.
+    pub sku: Sku,
+    /// Its version.
+    pub version: String,
+    /// SHA-256 that was recorded when it came, lower-case hex.
+    pub sha256: String,
+    /// Bytes that it had then.
+    pub size: u64,
+}
+
+/// The [`ToCheck`]s whose bytes were never looked at since they came.
+pub fn never_checked(limit: u32) -> Statement {
+    Statement {
+        name: "firmware_never_checked",
+        sql: "/* firmware_never_checked */
+            SELECT artifact_id, sku, version, sha256, size FROM firmware_artifacts
+            WHERE artifact_id NOT IN (SELECT artifact_id FROM firmware_checks) ORDER BY artifact_id LIMIT ?1",
+        params: vec![limit.into()],
+    }
+}
+
+/// The [`ToCheck`]s that were last looked at before a time, first the one that waits longest.
+pub fn checked_before(before: UnixMillis, limit: u32) -> Statement {
+    Statement {
+        name: "firmware_checked_before",
+        sql: "/* firmware_checked_before */
+            SELECT artifact_id, sku, version, sha256, size
+            FROM firmware_checks JOIN firmware_artifacts USING (artifact_id)
+            WHERE checked_at < ?1 ORDER BY checked_at LIMIT ?2",
+        params: vec![before.into(), limit.into()],
+    }
+}
+
+/// The [`ToCheck`]s that were found faulty: somebody may have mended them.
+pub fn faulty(limit: u32) -> Statement {
+    Statement {
+        name: "firmware_faulty",
+        sql: "/* firmware_faulty */
+            SELECT artifact_id, sku, version, sha256, size
+            FROM firmware_checks JOIN firmware_artifacts USING (artifact_id)
+            WHERE fault IS NOT NULL ORDER BY artifact_id LIMIT ?1",
+        params: vec![limit.into()],
+    }
+}
+
+/// Notes that an artifact's bytes were looked at, and what is wrong with them.
+pub fn note_check(artifact_id: &str, fault: Option<&str>, at: UnixMillis) -> Statement {
+    Statement {
+        name: "firmware_note_check",
+        sql: "/* firmware_note_check */
+            INSERT INTO firmware_checks (artifact_id, checked_at, fault) VALUES (?1, ?2, ?3)
+            ON CONFLICT (artifact_id) DO UPDATE SET checked_at = excluded.checked_at, fault = excluded.fault",
+        params: vec![artifact_id.into(), at.into(), fault.into()],
+    }
+}
+
+/// How long artifacts have waited to be looked at.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct CheckState {
+    /// When the one was looked at that waits longest.
+    #[serde(deserialize_with = "as_optional_millis::deserialize")]
+    pub oldest_at: Option<UnixMillis>,
+    /// When the one came that waits longest for its first look.
+    #[serde(deserialize_with = "as_optional_millis::deserialize")]
+    pub waiting_since: Option<UnixMillis>,
+}
+
+/// The [`CheckState`].
+pub fn check_state() -> Statement {
+    Statement {
+        name: "firmware_check_state",
+        sql: "/* firmware_check_state */
+            SELECT (SELECT min(checked_at) FROM firmware_checks) AS oldest_at,
+              (SELECT uploaded_at FROM firmware_artifacts
+               WHERE artifact_id NOT IN (SELECT artifact_id FROM firmware_checks)
+               ORDER BY artifact_id LIMIT 1) AS waiting_since",
+        params: Vec::new(),
+    }
+}
+
+/// An artifact whose bytes are not what came.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Faulty {
+    /// For which variant.
+    pub sku: Sku,
+    /// Its version.
+    pub version: String,
+    /// What is wrong.
+    pub fault: String,
+}
+
+/// The [`Faulty`] ones.
+pub fn faults(limit: u32) -> Statement {
+    Statement {
+        name: "firmware_faults",
+        sql: "/* firmware_faults */
+            SELECT sku, version, fault FROM firmware_checks JOIN firmware_artifacts USING (artifact_id)
+            WHERE fault IS NOT NULL ORDER BY artifact_id LIMIT ?1",
+        params: vec![limit.into()],
+    }
+}
+
 /// Pages run from the newest id down; `~` sorts behind every id.
 fn before(page: &PageRequest) -> rs1_domain::port::Param {
     page.after.as_deref().unwrap_or("~").into()

@@ -53,6 +53,7 @@ pub mod security;
 pub mod sql;
 pub mod telemetry;
 pub mod users;
+pub mod watch;
 pub mod zones;
 
 pub use rs1_domain::port::{Database, Outcome, Param, PortError, Statement};

@@ -136,7 +136,9 @@ pub struct AuditRow {
     pub detail: Option<Value>,
 }
 
-fn optional_json_text<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
+pub(crate) fn optional_json_text<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Value>, D::Error> {
     let text = Option::<String>::deserialize(deserializer)?;
     text.map(|text| serde_json::from_str(&text)).transpose().map_err(serde::de::Error::custom)
 }
@@ -291,7 +293,7 @@ pub struct SecurityRow {
     pub detail: Value,
 }
 
-fn json_text<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Value, D::Error> {
+pub(crate) fn json_text<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Value, D::Error> {
     let text = String::deserialize(deserializer)?;
     serde_json::from_str(&text).map_err(serde::de::Error::custom)
 }

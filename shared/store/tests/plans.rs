@@ -21,7 +21,7 @@ use rs1_store::sql::PageRequest;
 use rs1_store::telemetry::RollupRow;
 use rs1_store::{
     Statement, access, backups, cron, devices, diagnostics, firmware, fleet, idempotency, orders, rollouts,
-    security, telemetry, users, zones,
+    security, telemetry, users, watch, zones,
 };
 
 const NOW: UnixMillis = UnixMillis(1_763_690_475_123);
@@ -122,16 +122,28 @@ fn backup_statements() -> Vec<Statement> {
         generation: 1,
         progress: None,
     };
-    vec![
+    let check = backups::Check { ok: true, faults: Vec::new(), checked_at: None };
+    let mut statements = vec![
         backups::begin("2026-11-21", None, NOW),
+        backups::running(),
         backups::take_statement(NOW),
         backups::save(&row, "{}", true, NOW),
         backups::let_go(&row),
-        backups::complete(&row, 1, 1, "00", NOW),
+        backups::complete(
+            &row,
+            &backups::Whole { rows: 1, bytes: 1, sha256: "00", schema_version: None },
+            NOW,
+        ),
         backups::fail(&row, "", NOW),
         backups::list(&PageRequest { limit: 10, after: None }),
         backups::forget(&["2026-11-21".to_owned()]).unwrap(),
-    ]
+        backups::by_id("2026-11-21"),
+        backups::unproven(10),
+        backups::note_check("2026-11-21", &check, NOW).unwrap(),
+        watch::list(),
+    ];
+    statements.extend(watch::note(&[], NOW).unwrap());
+    statements
 }
 
 /// A backup reads tables one after the other while others write; it can be restored because a row's parent never goes
@@ -414,13 +426,28 @@ fn firmware_statements() -> Vec<Statement> {
         firmware::permit(Sku::Pro, &version, "rol-1", &device),
         firmware::begin_download(&device, Sku::Pro, &version, "rol-1", 10, NOW),
         firmware::note_refusal(&device, Sku::Pro, &version, NOW),
+        firmware::never_checked(10),
+        firmware::checked_before(NOW, 10),
+        firmware::faulty(10),
+        firmware::note_check("fwa-1", None, NOW),
+        firmware::check_state(),
+        firmware::faults(10),
     ]
 }
 
 /// What may be scanned, besides a list that came as a parameter (`json_each`, under whatever alias, is the only virtual
-/// table there is): a table with a row a cron trigger, and what a query derived from such (by its alias).
-const SMALL: [&str; 8] =
-    ["CONSTANT ROW", "holder", "wanted", "json_each", "cron_runs", "(subquery", "host", "old"];
+/// table there is): a table with a row a cron trigger or a thing that is watched, and what a query derived from such (by its alias).
+const SMALL: [&str; 9] = [
+    "CONSTANT ROW",
+    "holder",
+    "wanted",
+    "json_each",
+    "cron_runs",
+    "backup_watch",
+    "(subquery",
+    "host",
+    "old",
+];
 
 /// The statements that count the whole fleet; their answers are kept, so that each runs once a minute at most.
 const COUNTS: [&str; 2] = ["fleet_versions", "fleet_people"];

@@ -14,7 +14,7 @@ use rs1_ops::dump;
 use rs1_ops::part::{PART_BYTES, Part};
 use rs1_ops::plan::{self, Manifest, Progress, Row, check_key, manifest_key, object_key};
 use rs1_ops::retention::{Kept, expired};
-use rs1_store::backups::{self, RunningRow};
+use rs1_store::backups::{self, Check, RunningRow, Whole, Wish};
 use rs1_store::sql::{PageRequest, rows, run};
 use serde::Deserialize;
 
@@ -56,10 +56,10 @@ impl Budget {
 pub async fn begin(
     db: &impl Database,
     backup_id: &str,
-    requested_by: Option<&str>,
+    wish: Option<Wish<'_>>,
     now: UnixMillis,
 ) -> Result<bool, PortError> {
-    let [begun] = run(db, [backups::begin(backup_id, requested_by, now)]).await?;
+    let [begun] = run(db, [backups::begin(backup_id, wish, now)]).await?;
     Ok(begun.changes == 1)
 }
 
@@ -221,8 +221,13 @@ impl<D: Database + Reader, V: Vault, G: Gzip> Run<'_, '_, D, V, G> {
         let manifest = Manifest::of(&self.row.backup_id, progress, end, self.row.started_at, now);
         let text = serde_json::to_string_pretty(&manifest).map_err(|error| unreadable(&error))?;
         vault.put(&manifest_key(&self.row.backup_id), &text, "application/json").await?;
-        let noted = backups::complete(&self.row, progress.rows(), progress.bytes(), &progress.hash, now);
-        run(self.ports.db, [noted]).await?;
+        let whole = Whole {
+            rows: progress.rows(),
+            bytes: progress.bytes(),
+            sha256: &progress.hash,
+            schema_version: progress.schema.version.as_deref(),
+        };
+        run(self.ports.db, [backups::complete(&self.row, &whole, now)]).await?;
         Ok(())
     }
 
@@ -278,10 +283,6 @@ pub async fn clear_up<D: Database, V: Vault>(
     vault: &V,
     now: UnixMillis,
 ) -> Result<String, PortError> {
-    #[derive(Deserialize)]
-    struct Check {
-        ok: bool,
-    }
     let [listed] = run(db, [backups::list(&PageRequest { limit: 100, after: None })]).await?;
     let listed: Vec<backups::BackupRow> = rows(&listed)?;
     let mut kept = Vec::new();

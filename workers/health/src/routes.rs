@@ -1,70 +1,137 @@
 //! Which handler answers which request on status.optic.works.
+//!
+//! Everything below `/admin` needs an operator, and is audited before it is carried out.
 
+use rs1_api::{audit, operator};
 use rs1_domain::config::BadConfig;
-use rs1_domain::port::Database;
-use rs1_domain::{Answer, Method, Problem, Request};
+use rs1_domain::{Answer, Method, Problem, Request, limits};
 use rs1_store::health;
 
 use crate::config::Config;
+use crate::handlers::backups;
+use crate::world::{Ports, World};
 
 /// The request headers that this worker reads.
-pub const HEADERS: &[&str] = &[];
+pub const HEADERS: &[&str] = &["authorization", "cf-access-jwt-assertion", "cf-connecting-ip"];
 
-/// No route takes a body.
-pub fn body_limit(_: Method, _: &str) -> usize {
-    0
+/// The routes, with what their paths name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Route<'a> {
+    /// How this worker is.
+    Health,
+    /// The backups.
+    Backups,
+    /// What the watch over backups says.
+    Watch,
+    /// One backup.
+    Backup(&'a str),
+}
+
+impl<'a> Route<'a> {
+    /// The route of a path.
+    pub fn of(path: &'a str) -> Option<Self> {
+        let segments: Vec<_> = path.strip_prefix('/')?.split('/').collect();
+        Some(match *segments.as_slice() {
+            ["health"] => Self::Health,
+            ["admin", "backups"] => Self::Backups,
+            ["admin", "backups", "watch"] => Self::Watch,
+            ["admin", "backups", id] if !id.is_empty() => Self::Backup(id),
+            _ => return None,
+        })
+    }
+
+    /// Its pattern, for logs.
+    pub fn pattern(&self) -> &'static str {
+        match self {
+            Self::Health => "/health",
+            Self::Backups => "/admin/backups",
+            Self::Watch => "/admin/backups/watch",
+            Self::Backup(_) => "/admin/backups/{id}",
+        }
+    }
+
+    fn methods(&self) -> &'static [Method] {
+        match self {
+            Self::Backups => &[Method::Get, Method::Head, Method::Post],
+            Self::Health | Self::Watch | Self::Backup(_) => &[Method::Get, Method::Head],
+        }
+    }
+
+    fn target(&self) -> Option<&'a str> {
+        match self {
+            Self::Backup(id) => Some(id),
+            _ => None,
+        }
+    }
+}
+
+/// The most bytes of a body that a request to this path may have.
+pub fn body_limit(method: Method, path: &str) -> usize {
+    match (method, Route::of(path)) {
+        (Method::Post, Some(Route::Backups)) => limits::API_BODY,
+        _ => 0,
+    }
 }
 
 /// Answers a request, and says which route it was for the log.
 pub async fn handle(
     request: Request,
     config: Result<&Config, &BadConfig>,
-    db: &impl Database,
+    world: &World<'_, impl Ports>,
 ) -> (&'static str, Answer) {
-    let problem = match (request.path.as_str(), request.method) {
-        ("/health", Method::Get | Method::Head) => {
-            return (
-                "/health",
-                health::check("health", env!("CARGO_PKG_VERSION"), config.map(|_| ()), db).await,
-            );
-        }
-        ("/health", _) => Problem::method_not_allowed(&[Method::Get, Method::Head]),
-        _ => Problem::not_found("there is no such resource"),
+    let Some(route) = Route::of(&request.path) else {
+        let problem = Problem::not_found("there is no such resource");
+        return ("unknown", Answer::problem(problem, &request.request_id));
     };
-    let route = if request.path == "/health" { "/health" } else { "unknown" };
-    (route, Answer::problem(problem, &request.request_id))
+    let answer = answer(&route, &request, config, world).await;
+    (route.pattern(), answer.unwrap_or_else(|problem| Answer::problem(problem, &request.request_id)))
+}
+
+async fn answer(
+    route: &Route<'_>,
+    request: &Request,
+    config: Result<&Config, &BadConfig>,
+    world: &World<'_, impl Ports>,
+) -> Result<Answer, Problem> {
+    if !route.methods().contains(&request.method) {
+        return Err(Problem::method_not_allowed(route.methods()));
+    }
+    let db = &world.db;
+    if *route == Route::Health {
+        return Ok(health::check("health", env!("CARGO_PKG_VERSION"), config.map(|_| ()), db).await);
+    }
+    let config =
+        config.map_err(|faults| Problem::unavailable(format!("configuration: {}", faults.0.join("; "))))?;
+    let operator =
+        operator::identify(request, &config.operators, world.keys, &world.documents, &world.signatures)
+            .await?;
+    audit::admin_access(db, &world.random, &operator, route.pattern(), route.target(), request).await?;
+    match (route, request.method) {
+        (Route::Health, _) => Err(Problem::internal("it was answered above")),
+        (Route::Backups, Method::Post) => backups::create(db, &operator, request).await,
+        (Route::Backups, _) => backups::list(db, request).await,
+        (Route::Watch, _) => backups::watched(db, request).await,
+        (Route::Backup(id), _) => backups::one(db, &world.vault, id, request).await,
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use pollster::block_on;
-    use rs1_domain::{RequestId, UnixMillis};
-    use rs1_store::native::{Failure, NativeDatabase};
-
     use super::*;
 
     #[test]
-    fn health_says_what_is_wrong_and_nothing_else_is_here() {
-        let db = NativeDatabase::new();
-        let config = Config::read(&|_| Some("staging".to_owned()));
-        let bad = Config::read(&|_| None);
-        let ask = |method, path: &str, config: &Result<Config, BadConfig>| {
-            let request = Request {
-                method,
-                path: path.into(),
-                query: String::new(),
-                headers: Vec::new(),
-                body: Vec::new(),
-                now: UnixMillis(0),
-                request_id: RequestId::from_header("r").unwrap(),
-            };
-            block_on(handle(request, config.as_ref(), &db)).1
-        };
-        assert_eq!(ask(Method::Get, "/health", &config).status, 200);
-        assert_eq!(ask(Method::Post, "/health", &config).status, 405);
-        assert_eq!(ask(Method::Get, "/", &config).status, 404);
-        assert!(ask(Method::Get, "/health", &bad).body.contains("ENVIRONMENT is missing"));
-        db.fail(Some(Failure::BeforeCommit));
-        assert_eq!(ask(Method::Get, "/health", &config).status, 503);
+    fn paths_lead_to_their_routes() {
+        for (path, route) in [
+            ("/health", Some(Route::Health)),
+            ("/admin/backups", Some(Route::Backups)),
+            ("/admin/backups/watch", Some(Route::Watch)),
+            ("/admin/backups/2026-11-21", Some(Route::Backup("2026-11-21"))),
+            ("/admin/backups/", None),
+            ("/admin/backups/2026-11-21/", None),
+            ("/admin", None),
+            ("/", None),
+        ] {
+            assert_eq!(Route::of(path), route, "{path}");
+        }
     }
 }

@@ -15,13 +15,11 @@ use std::io::Read;
 
 use flate2::read::MultiGzDecoder;
 use pollster::block_on;
-use rs1_domain::RequestId;
 use rs1_domain::UnixMillis;
-use rs1_domain::event::Tick;
 use rs1_domain::port::{Database, Outcome, Param, PortError, Reader, Statement};
 use rs1_ops::dump::page_query;
 use rs1_ops::hash::{RowSum, sha256};
-use rs1_ops::plan::{Count, Manifest, check_key, manifest_key, object_key};
+use rs1_ops::plan::{Count, Manifest, manifest_key};
 use rs1_ops::schema::Schema;
 use rs1_store::backups::{self, BackupRow, HOLD_MS};
 use rs1_store::doubles::{LibraryGzip, MemoryVault};
@@ -313,32 +311,4 @@ fn what_is_not_whole_after_a_day_is_given_up() {
     assert_eq!(world.vault.open_uploads(), 0);
     assert!(world.vault.keys().is_empty(), "an unfinished backup is never listed as one");
     assert!(world.begin("2026-11-22"));
-}
-
-#[test]
-fn the_daily_trigger_makes_one_and_clears_up() {
-    let world = World::new(10);
-    let clock = || UnixMillis(world.now.get());
-    let day = |number: i64| {
-        world.now.set(NOW + number * DAY_MS);
-        let now = UnixMillis(world.now.get());
-        let request_id = RequestId::from_header("r").unwrap();
-        let tick = Tick { cron: "0 3 * * *".into(), scheduled: now, now, request_id };
-        let said = block_on(rs1_worker_health::cron::tick(&tick, &world.ports(&clock))).unwrap();
-        let id = now.date();
-        assert!(world.vault.object(&object_key(&id)).is_some(), "{said}");
-        block_on(rs1_domain::port::Vault::put(
-            &world.vault,
-            &check_key(&id),
-            r#"{"ok": true}"#,
-            "application/json",
-        ))
-        .unwrap();
-        said
-    };
-    for number in 0..33 {
-        day(number);
-    }
-    assert!(day(33).ends_with("31 backups kept, deleted 2025-11-23"), "{}", day(34));
-    assert_eq!(world.vault.keys().iter().filter(|key| key.ends_with(".sql.gz")).count(), 31);
 }

@@ -108,6 +108,21 @@ export async function remove(env, binding, keys) {
   await bucket(env, binding).delete(keys.split("\n"));
 }
 
+export async function inventory(env, binding, prefix, cursor) {
+  const page = await bucket(env, binding).list({ prefix, limit: 1000, cursor: cursor || undefined });
+  const objects = page.objects.map(({ key, size, uploaded }) => ({ key, size, uploaded: uploaded.getTime() }));
+  return JSON.stringify({ objects, cursor: page.truncated ? page.cursor : null });
+}
+
+export async function digest(env, binding, key) {
+  const object = await bucket(env, binding).get(key);
+  if (object === null) return undefined;
+  const sha256 = new crypto.DigestStream("SHA-256");
+  await object.body.pipeTo(sha256);
+  const hex = Array.from(new Uint8Array(await sha256.digest), (byte) => byte.toString(16).padStart(2, "0")).join("");
+  return `${object.size} ${hex}`;
+}
+
 export async function gzip(text) {
   return new Uint8Array(await through(new CompressionStream("gzip"), text));
 }

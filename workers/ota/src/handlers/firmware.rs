@@ -1,18 +1,16 @@
 //! `/admin/firmware`: the artifacts that rollouts bring to devices.
 
 use rs1_api::query::Query;
+use rs1_api::reason;
 use rs1_auth::operator::Operator;
 use rs1_domain::port::{Database, Random};
-use rs1_domain::wire::fields::{self, Fields};
-use rs1_domain::{Answer, Faults, FirmwareVersion, Problem, RecordId, Request, Sku};
+use rs1_domain::{Answer, FirmwareVersion, Problem, RecordId, Request, Sku};
 use rs1_store::firmware::{self, Artifact};
 use rs1_store::rollouts;
 use rs1_store::sql::{Page, first_row, rows, run};
 
 /// The prefix of an artifact's id.
 const PREFIX: &str = "fwa";
-/// Longest reason, in characters.
-const REASON: usize = 500;
 
 /// A page of the artifacts, newest first; `?sku=` for those of one variant.
 ///
@@ -58,7 +56,7 @@ pub async fn yank(
 ) -> Result<Answer, Problem> {
     let (sku, version) = parse_name(name)?;
     Query::of(request).finish()?;
-    let reason = read_reason(&request.body)?;
+    let reason = reason::read(&request.body)?;
     let decision = RecordId::generate("dec", request.now, random.bytes());
     let [pause, note] =
         rollouts::pause_for_artifact(sku, version.as_str(), &operator.name, &decision, request.now);
@@ -66,18 +64,6 @@ pub async fn yank(
     let [_, _, _, outcome] = run(db, [yank, pause, note, firmware::artifact(sku, &version)]).await?;
     let artifact = first_row::<Artifact>(&outcome)?.ok_or_else(no_such_artifact)?;
     Ok(Answer::json(200, &artifact))
-}
-
-fn read_reason(json: &[u8]) -> Result<String, Faults> {
-    let object = fields::object(json)?;
-    let fields = Fields::new(&object, "");
-    let mut faults = Faults::new();
-    let reason = fields.required("reason", "must be 1 to 500 characters of text", &mut faults, |value| {
-        let reason = value.as_str()?.trim();
-        (1..=REASON).contains(&reason.chars().count()).then(|| reason.to_owned())
-    });
-    fields.refuse_unknown(&["reason"], &mut faults);
-    faults.into_result(reason.unwrap_or_default())
 }
 
 /// The artifact that a path names.

@@ -1,0 +1,4 @@
+//! One module a resource. Each handler is the same shape: parse (pure), load, decide (pure), commit,
+//! respond.
+
+pub mod backups;

@@ -1,0 +1,182 @@
+//! The health worker over doubles: real SQL, an operator whose token is good, and faults on demand.
+
+#![allow(dead_code, reason = "each test file uses its part")]
+
+use std::cell::{Cell, RefCell};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use pollster::block_on;
+use rs1_auth::jwt::KeyCache;
+use rs1_domain::event::Tick;
+use rs1_domain::port::{Database, DocumentSource, PortError, SignatureVerifier, Statement};
+use rs1_domain::{Answer, Method, Request, RequestId, UnixMillis};
+use rs1_store::doubles::{Counting, LibraryGzip, MemoryShelf, MemoryVault};
+use rs1_store::native::NativeDatabase;
+use rs1_store::security::{self, SecurityRow};
+use rs1_store::sql::{PageRequest, rows};
+use rs1_worker_health::config::Config;
+use rs1_worker_health::world::{Ports, World};
+use rs1_worker_health::{cron, routes};
+use serde_json::{Value, json};
+
+/// 03:00 UTC.
+pub const NOW: UnixMillis = UnixMillis(1_768_878_000_000);
+const ISSUER: &str = "https://opticworks.example";
+
+pub struct Cloud {
+    pub config: Config,
+    pub db: NativeDatabase,
+    pub vault: MemoryVault,
+    pub firmware: MemoryShelf,
+    pub company: MemoryShelf,
+    pub random: Counting,
+    pub keys: RefCell<KeyCache>,
+    pub now: Cell<UnixMillis>,
+}
+
+/// The settings that every test runs with.
+pub fn setting(name: &str) -> Option<String> {
+    let value = match name {
+        "ENVIRONMENT" => "local",
+        "OPERATOR_ISSUER" => ISSUER,
+        "OPERATOR_AUDIENCE" => "ops",
+        "OPERATOR_JWKS_URL" => "https://opticworks.example/certs",
+        "WATCHED_BACKUPS" => "postgres/ daily 30, snapshots/ weekly 28",
+        _ => return None,
+    };
+    Some(value.to_owned())
+}
+
+impl Cloud {
+    pub fn new() -> Self {
+        Self {
+            config: Config::read(&setting).unwrap_or_else(|faults| panic!("{faults:?}")),
+            db: NativeDatabase::new(),
+            vault: MemoryVault::default(),
+            firmware: MemoryShelf::default(),
+            company: MemoryShelf::default(),
+            random: Counting::default(),
+            keys: RefCell::new(KeyCache::new()),
+            now: Cell::new(NOW),
+        }
+    }
+
+    /// The same later.
+    pub fn pass(&self, millis: i64) {
+        self.now.set(self.now.get().plus(millis));
+    }
+
+    /// A request without a token.
+    pub fn request(&self, method: Method, target: &str, body: Vec<u8>) -> Request {
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        Request {
+            method,
+            path: path.into(),
+            query: query.into(),
+            headers: Vec::new(),
+            body,
+            now: self.now.get(),
+            request_id: RequestId::from_header("request-1").unwrap(),
+        }
+    }
+
+    pub fn send(&self, request: Request) -> Answer {
+        let clock = || self.now.get();
+        block_on(routes::handle(request, Ok(&self.config), &self.world(&clock))).1
+    }
+
+    /// A request of an operator.
+    pub fn operator(&self, method: Method, target: &str, body: Vec<u8>) -> Answer {
+        let mut request = self.request(method, target, body);
+        request.headers = vec![("authorization", format!("Bearer {}", token("ada@optic.works")))];
+        self.send(request)
+    }
+
+    pub fn get(&self, target: &str) -> Answer {
+        self.operator(Method::Get, target, Vec::new())
+    }
+
+    pub fn post(&self, target: &str, body: &Value) -> Answer {
+        self.operator(Method::Post, target, body.to_string().into_bytes())
+    }
+
+    /// Runs a trigger.
+    pub fn tick(&self, cron: &str) -> Result<String, PortError> {
+        let now = self.now.get();
+        let request_id = RequestId::from_header("tick").unwrap();
+        let tick = Tick { cron: cron.into(), scheduled: now, now, request_id };
+        let clock = || self.now.get();
+        block_on(cron::tick(&tick, Ok(&self.config), &self.world(&clock)))
+    }
+
+    pub fn world<'a>(&'a self, clock: &'a dyn Fn() -> UnixMillis) -> World<'a, Doubles<'a>> {
+        World {
+            db: &self.db,
+            vault: &self.vault,
+            gzip: LibraryGzip,
+            firmware: &self.firmware,
+            company: &self.company,
+            documents: Certificates,
+            signatures: AnySignature,
+            random: &self.random,
+            keys: &self.keys,
+            clock,
+        }
+    }
+
+    /// The rows of a query of the store.
+    pub fn rows<T: serde::de::DeserializeOwned>(&self, statement: Statement) -> Vec<T> {
+        rows(&block_on(self.db.batch(vec![statement])).unwrap()[0]).unwrap()
+    }
+
+    /// What was logged of a kind, newest first: whom it is about, and its details.
+    pub fn logged(&self, kind: &str) -> Vec<(String, Value)> {
+        let log: Vec<SecurityRow> = self.rows(security::list_kind(kind, &PageRequest::default()));
+        log.into_iter().map(|row| (row.subject, row.detail)).collect()
+    }
+}
+
+pub fn body(answer: &Answer) -> Value {
+    serde_json::from_str(&answer.body).unwrap_or_else(|error| panic!("{error}: {}", answer.body))
+}
+
+pub fn token(email: &str) -> String {
+    let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+    let claims = json!({"iss": ISSUER, "aud": "ops", "exp": 4_102_444_800_i64, "email": email});
+    format!("{}.{}.c2ln", part(&json!({"alg": "RS256", "kid": "k1"})), part(&claims))
+}
+
+/// The doubles' kinds.
+pub struct Doubles<'a>(std::marker::PhantomData<&'a ()>);
+
+impl<'a> Ports for Doubles<'a> {
+    type Db = &'a NativeDatabase;
+    type Vault = &'a MemoryVault;
+    type Gzip = LibraryGzip;
+    type Shelf = &'a MemoryShelf;
+    type Documents = Certificates;
+    type Signatures = AnySignature;
+    type Random = &'a Counting;
+}
+
+/// The operators' keys. Who may sign what is tried where that code lives.
+pub struct Certificates;
+
+impl DocumentSource for Certificates {
+    async fn fetch(&self, _: &str) -> Result<String, PortError> {
+        Ok(json!({"keys": [{"kty": "RSA", "kid": "k1"}]}).to_string())
+    }
+}
+
+pub struct AnySignature;
+
+impl SignatureVerifier for AnySignature {
+    async fn verify_rs256(&self, _: &str, _: &[u8], _: &[u8]) -> Result<bool, PortError> {
+        Ok(true)
+    }
+
+    async fn verify_es256(&self, _: &str, _: &[u8], _: &[u8]) -> Result<bool, PortError> {
+        Ok(true)
+    }
+}
