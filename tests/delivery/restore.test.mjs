@@ -2,9 +2,15 @@
 
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { DatabaseSync } from 'node:sqlite';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { after, before, beforeEach, test } from 'node:test';
 import { gzipSync } from 'node:zlib';
+import { localStore, textOf } from '../../tools/delivery/backup-store.mjs';
 import { checkDump, splitter } from '../../tools/delivery/restore-check.mjs';
+import { localTarget } from '../../tools/delivery/restore-target.mjs';
 import { startCloudflare } from './support/cloudflare.mjs';
 import { command } from './support/project.mjs';
 
@@ -88,6 +94,8 @@ before(async () => {
 });
 after(() => cloudflare.stop());
 beforeEach(() => {
+  cloudflare.objectsAPage = 1000;
+  cloudflare.state.databases = [];
   cloudflare.state.buckets = [{ name: BUCKET, lifecycle: [], cors: null, objects: {} }];
 });
 const restore = (...args) => command('restore.mjs', ['--env', 'staging', ...args], { env: cloudflare.env });
@@ -118,6 +126,96 @@ test('a backup that is not there, or a database that is not empty, is told', asy
   assert.match((await restore('--from', '2025-01-01')).output, /has no backup 2025-01-01/);
   keep('2026-11-21', dumpOf());
   assert.match((await restore('--from', '2026-11-21', '--into', 'nowhere')).output, /there is no database nowhere/);
+});
+
+test('the latest is the newest of all that are whole, whoever asked for it, and however many there are', async () => {
+  cloudflare.objectsAPage = 3;
+  for (const id of ['2026-11-19', '2026-11-20', '2026-11-20T1405']) keep(id, { ...dumpOf(), manifest: { ...dumpOf().manifest, object: `backups/d1/${id}.sql.gz` } });
+  delete cloudflare.bucket(BUCKET).objects['backups/d1/2026-11-21.manifest.json'];
+  cloudflare.bucket(BUCKET).objects['backups/d1/2026-11-21.sql.gz'] = 'x';
+  const { status, output } = await restore();
+  assert.equal(status, 0, output);
+  assert.match(output, /backup 2026-11-20T1405: /);
+});
+
+test('all that no restore check has seen are proved, and one that is bad keeps no other from it', async () => {
+  const at = (id, dump) => keep(id, { content: dump.content, manifest: { ...dumpOf().manifest, object: `backups/d1/${id}.sql.gz` } });
+  at('2026-11-18', dumpOf());
+  at('2026-11-19', dumpOf(TEXT.map((each) => each.replace(',1)', ',7)'))));
+  at('2026-11-20', dumpOf());
+  at('2026-11-21', dumpOf());
+  cloudflare.bucket(BUCKET).objects['backups/d1/2026-11-18.check.json'] = Buffer.from('{"ok":true}').toString('base64');
+  const { status, output } = await restore('--from', 'unchecked', '--record');
+  assert.equal(status, 1, output);
+  assert.match(output, /backup 2026-11-19 does not restore/);
+  assert.deepEqual([...output.matchAll(/^backup (\S+): /gm)].map(([, id]) => id), ['2026-11-19', '2026-11-20', '2026-11-21']);
+  assert.deepEqual(['2026-11-19', '2026-11-20', '2026-11-21'].map((id) => recorded(id).ok), [false, true, true]);
+  const again = await restore('--from', 'unchecked', '--record');
+  assert.deepEqual([again.status, [...again.output.matchAll(/^backup (\S+): /gm)].map(([, id]) => id)], [0, ['2026-11-21']], 'the latest is always looked at');
+});
+
+/** A database of the account. */
+function database(name) {
+  const made = { uuid: `00000000-0000-4000-8000-${Buffer.from(name).toString('hex').padStart(12, '0').slice(0, 12)}`, name, created_at: '', location: 'weur', writes: 0, sqlite: new DatabaseSync(':memory:') };
+  cloudflare.state.databases = [made];
+  return made;
+}
+
+test('a backup is loaded by wrangler into an empty database of the account, and every row compared', async () => {
+  keep('2026-11-21', dumpOf());
+  const { sqlite, uuid } = database('rs1-new');
+  const { status, output } = await restore('--from', '2026-11-21', '--into', 'rs1-new');
+  assert.equal(status, 0, output);
+  assert.match(output, /rs1-new has the backup, every row equal/);
+  assert.match(output, new RegExp(`let wrangler/\\*\\.jsonc name ${uuid}, and release`));
+  assert.deepEqual(sqlite.prepare('SELECT k, n FROM a ORDER BY n').all().map((row) => ({ ...row })), [
+    { k: "it's;\nINSERT INTO \"a\" VALUES", n: 1 },
+    { k: "'", n: 2 },
+    { k: ';\n', n: 3 },
+    { k: "é;'\n", n: 4 },
+  ]);
+  const again = await restore('--from', '2026-11-21', '--into', 'rs1-new');
+  assert.equal(again.status, 1);
+  assert.match(again.output, /rs1-new is not empty: it has 2 tables/);
+});
+
+test('what arrived otherwise than it was sent is found', async () => {
+  keep('2026-11-21', dumpOf());
+  const { sqlite } = database('rs1-new');
+  cloudflare.onCall = async ({ method, path }) => {
+    // After the import: the first page of the table `a` is asked for.
+    if (method === 'POST' && path.endsWith('/query') && sqlite.prepare("SELECT 1 FROM sqlite_master WHERE name = 'i'").get()) sqlite.exec("UPDATE a SET n = 7 WHERE n = 3");
+  };
+  const { status, output } = await restore('--from', '2026-11-21', '--into', 'rs1-new');
+  cloudflare.onCall = async () => {};
+  assert.equal(status, 1);
+  assert.match(output, /rs1-new is not what was backed up[^]*a: 4 rows, sum/);
+});
+
+test('on this machine: out of the bucket of a local stack, into a database of it', async () => {
+  const state = mkdtempSync(join(tmpdir(), 'rs1-restore-local-'));
+  try {
+    const { content, manifest } = dumpOf();
+    const store = await localStore('rs1-backups-local', state);
+    await store.put(manifest.object, content, 'application/gzip');
+    await store.put('backups/d1/2026-11-21.manifest.json', Buffer.from(JSON.stringify(manifest)), 'application/json');
+    await store.close();
+    const local = (...args) => command('restore.mjs', ['--local', '--state', state, ...args]);
+    const { status, output } = await local('--into', 'rs1-drill', '--record');
+    assert.equal(status, 0, output);
+    assert.match(output, /it restores: 5 rows in 2 tables/);
+    assert.match(output, /rs1-drill has the backup, every row equal/);
+    assert.match((await local('--into', 'rs1-drill')).output, /rs1-drill is not empty/);
+    assert.match((await local('--env', 'staging')).output, /--local is this machine/);
+    const kept = await localStore('rs1-backups-local', state);
+    assert.equal(JSON.parse(await textOf(kept, 'backups/d1/2026-11-21.check.json')).ok, true);
+    await kept.close();
+    const target = localTarget('rs1-drill', state, []);
+    assert.deepEqual(await target.query('SELECT count(*) AS n FROM a'), [{ n: 4 }]);
+    await target.close();
+  } finally {
+    rmSync(state, { recursive: true, force: true });
+  }
 });
 
 test('every call was one that the API documents', () => {

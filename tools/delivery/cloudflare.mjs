@@ -133,6 +133,18 @@ export function cloudflareClient({ token, account, baseUrl }, { wait = (ms) => n
       return JSON.parse(answer).data;
     },
 
+    /** The keys of a bucket's objects that begin like this. */
+    async objects(bucket, prefix) {
+      const keys = [];
+      for (let cursor; ; ) {
+        const query = { prefix, per_page: 1000, ...(cursor && { cursor }) };
+        const { result, result_info: info } = await envelope('GET', `/r2/buckets/${bucket}/objects`, { query });
+        keys.push(...result.map(({ key }) => key));
+        cursor = info?.cursor;
+        if (!cursor || result.length === 0) return keys;
+      }
+    },
+
     /** An object of a bucket as a stream, with its length; null where there is none. */
     async object(bucket, key) {
       const { name, response } = await request('GET', `/r2/buckets/${bucket}/objects/${key}`);

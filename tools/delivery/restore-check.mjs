@@ -134,16 +134,45 @@ function compare(database, tables) {
 const quoted = (name) => `"${name.replaceAll('"', '""')}"`;
 
 /** As shared/ops/src/hash.rs sums: the first 16 bytes of each row's SHA-256, modulo 2^128. */
-function sumOf(database, name) {
-  const columns = database.prepare(`PRAGMA table_xinfo(${quoted(name)})`).all().filter(({ hidden }) => hidden === 0);
-  if (columns.length === 0) return { rows: 0, sum: 'no such table' };
-  const literals = columns.map((column) => `quote(${quoted(column.name)})`).join(` || ',' || `);
+export function rowSum() {
   let sum = 0n;
   let rows = 0;
-  for (const { line } of database.prepare(`SELECT '(' || ${literals} || ')' AS line FROM ${quoted(name)}`).iterate()) {
-    const digest = createHash('sha256').update(line).digest();
-    sum = (sum + ((digest.readBigUInt64BE(0) << 64n) | digest.readBigUInt64BE(8))) % SPACE;
-    rows += 1;
-  }
-  return { rows, sum: sum.toString(16).padStart(32, '0') };
+  return {
+    /** @param {string} line the row as literals in parentheses */
+    add(line) {
+      const digest = createHash('sha256').update(line).digest();
+      sum = (sum + ((digest.readBigUInt64BE(0) << 64n) | digest.readBigUInt64BE(8))) % SPACE;
+      rows += 1;
+    },
+    result: () => ({ rows, sum: sum.toString(16).padStart(32, '0') }),
+  };
+}
+
+/** The most arguments that D1 lets a function have, and operands deep that it lets an expression be, are about three times this. */
+const GROUP = 30;
+
+/**
+ * The query for a table's rows as literals, `line`, in the order of the primary key. With `limit`, of one page: `key` is then
+ * where the next one begins `after`, the key's values as literals.
+ * @param {string} table
+ * @param {{ name: string, pk: number, hidden: number }[]} columns as `PRAGMA table_xinfo` has them
+ * @param {{ after?: string[] | null, limit?: number }} [page]
+ */
+export function lineQuery(table, columns, { after = null, limit } = {}) {
+  const literals = columns.filter(({ hidden }) => hidden === 0).map(({ name }) => `quote(t.${quoted(name)})`);
+  const groups = [];
+  for (let at = 0; at < literals.length; at += GROUP) groups.push(literals.slice(at, at + GROUP).join(` || ',' || `));
+  const line = `'(' || ${groups.map((group) => `(${group})`).join(` || ',' || `)} || ')' AS line`;
+  if (limit === undefined) return `SELECT ${line} FROM ${quoted(table)} AS t`;
+  const key = columns.filter(({ pk }) => pk > 0).sort((a, b) => a.pk - b.pk).map(({ name }) => `t.${quoted(name)}`);
+  const filter = after === null ? '' : ` WHERE (${key.join(', ')}) > (${after.join(', ')})`;
+  return `SELECT json_array(${key.map((name) => `quote(${name})`).join(', ')}) AS key, ${line} FROM ${quoted(table)} AS t${filter} ORDER BY ${key.join(', ')} LIMIT ${limit}`;
+}
+
+function sumOf(database, name) {
+  const columns = database.prepare(`PRAGMA table_xinfo(${quoted(name)})`).all();
+  if (columns.length === 0) return { rows: 0, sum: 'no such table' };
+  const sum = rowSum();
+  for (const { line } of database.prepare(lineQuery(name, columns)).iterate()) sum.add(line);
+  return sum.result();
 }

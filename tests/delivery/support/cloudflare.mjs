@@ -6,7 +6,7 @@
 //
 // Shapes: developers.cloudflare.com/api, and the calls of wrangler 4.116 as its source makes them.
 
-import { randomBytes, randomUUID } from 'node:crypto';
+import { createHash, randomBytes, randomUUID } from 'node:crypto';
 import { createServer } from 'node:http';
 import { DatabaseSync } from 'node:sqlite';
 
@@ -66,6 +66,7 @@ const CONSUMER = {
 const SHAPES = {
   database: { name: text, 'primary_location_hint?': oneOf(...LOCATIONS) },
   query: { sql: text, 'params?': listOf((value) => (['string', 'number'].includes(typeof value) ? null : 'must be a value')) },
+  import: { action: oneOf('init', 'ingest', 'poll'), 'etag?': text, 'filename?': text, 'current_bookmark?': text },
   namespace: { title: text },
   queue: { queue_name: text, 'settings?': QUEUE_SETTINGS },
   queueChange: { 'queue_name?': text, settings: QUEUE_SETTINGS },
@@ -151,7 +152,10 @@ export async function startCloudflare({ zone = 'optic.works' } = {}) {
     snapshot,
     restore,
     bucket: (name) => state.buckets.find((each) => each.name === name),
+    /** How many objects the API lists at once, whatever is asked for. */
+    objectsAPage: 1000,
   };
+  const uploads = new Map();
 
   const id = () => randomBytes(16).toString('hex');
   const uuid = () => randomUUID();
@@ -206,6 +210,23 @@ export async function startCloudflare({ zone = 'optic.works' } = {}) {
     },
     'GET /d1/database/:id': ({ id: key }) => databaseView(databaseWith(key)),
     'POST /d1/database/:id/query': ({ id: key, body, call }) => runSql(databaseWith(key), body, call),
+    // What wrangler does with a file: an upload, which is then carried out as one transaction.
+    'POST /d1/database/:id/import': ({ id: key, body }) => {
+      const database = databaseWith(key);
+      if (body.action === 'init') return { upload_url: `http://127.0.0.1:${port()}/uploads/${body.etag}`, filename: `${body.etag}.sql` };
+      const file = found(uploads.get(body.etag), 7500, 'nothing was uploaded');
+      database.sqlite.exec('BEGIN');
+      try {
+        database.sqlite.exec(file);
+        database.sqlite.exec('COMMIT');
+      } catch (error) {
+        database.sqlite.exec('ROLLBACK');
+        return { success: true, status: 'error', errors: [`${error.message}: SQLITE_ERROR`], messages: [], at_bookmark: bookmark(database) };
+      }
+      database.writes += 1;
+      const meta = { duration: 1, rows_read: 0, rows_written: 0, size_after: file.length };
+      return { success: true, status: 'complete', messages: ['Done'], at_bookmark: bookmark(database), result: { num_queries: 1, final_bookmark: bookmark(database), meta } };
+    },
     'GET /d1/database/:id/time_travel/bookmark': ({ id: key }) => ({ bookmark: bookmark(databaseWith(key)) }),
 
     'GET /storage/kv/namespaces': ({ query }) => paged(state.namespaces, query),
@@ -250,6 +271,13 @@ export async function startCloudflare({ zone = 'optic.works' } = {}) {
     'GET /r2/buckets/:bucket/lifecycle': ({ bucket }) => ({ rules: bucketNamed(bucket).lifecycle }),
     'PUT /r2/buckets/:bucket/lifecycle': ({ bucket, body }) => void (bucketNamed(bucket).lifecycle = body.rules) ?? {},
     'GET /r2/buckets/:bucket/cors': ({ bucket }) => ({ rules: found(bucketNamed(bucket).cors, 10059, 'The CORS configuration does not exist.') }),
+    'GET /r2/buckets/:bucket/objects': ({ bucket, query }) => {
+      const keys = Object.keys(bucketNamed(bucket).objects).filter((key) => key.startsWith(query.get('prefix') ?? '')).sort();
+      const from = query.get('cursor') ? keys.indexOf(atob(query.get('cursor'))) + 1 : 0;
+      const page = keys.slice(from, from + Math.min(Number(query.get('per_page') ?? 20), self.objectsAPage));
+      const more = from + page.length < keys.length;
+      return { result: page.map((key) => ({ key, size: 0, etag: id() })), result_info: { is_truncated: more, ...(more && { cursor: btoa(page.at(-1)) }), per_page: page.length } };
+    },
     'GET /r2/buckets/:bucket/objects/:key': ({ bucket, key }) =>
       new Response(Buffer.from(found(bucketNamed(bucket).objects[key], 10007, 'The specified key does not exist.'), 'base64')),
     'PUT /r2/buckets/:bucket/objects/:key': ({ bucket, key, raw }) => void (bucketNamed(bucket).objects[key] = raw.toString('base64')) ?? {},
@@ -311,6 +339,7 @@ export async function startCloudflare({ zone = 'optic.works' } = {}) {
   const BODIES = {
     'POST /d1/database': 'database',
     'POST /d1/database/:id/query': 'query',
+    'POST /d1/database/:id/import': 'import',
     'POST /storage/kv/namespaces': 'namespace',
     'POST /queues': 'queue',
     'PATCH /queues/:id': 'queueChange',
@@ -456,6 +485,12 @@ export async function startCloudflare({ zone = 'optic.works' } = {}) {
   });
 
   async function answer(request) {
+    if (request.method === 'PUT' && request.url.startsWith('/uploads/')) {
+      const file = Buffer.concat(await request.toArray());
+      const etag = createHash('md5').update(file).digest('hex');
+      uploads.set(etag, file.toString());
+      return new Response(null, { headers: { etag: `"${etag}"` } });
+    }
     if (!request.url.startsWith(`${BASE}/`)) return visit(request);
     const url = new URL(request.url, 'http://localhost');
     const path = url.pathname.slice(BASE.length).replace(new RegExp(`^/accounts/${account}(?=/)`), '');
@@ -494,6 +529,7 @@ export async function startCloudflare({ zone = 'optic.works' } = {}) {
     }
   }
 
+  const port = () => server.address().port;
   const server = createServer((request, response) => {
     answer(request)
       .then(async (made) => {
@@ -506,10 +542,9 @@ export async function startCloudflare({ zone = 'optic.works' } = {}) {
       });
   });
   await new Promise((ready) => server.listen(0, '127.0.0.1', ready));
-  const { port } = server.address();
   return Object.assign(self, {
-    address: `127.0.0.1:${port}`,
-    env: { CLOUDFLARE_API_BASE_URL: `http://127.0.0.1:${port}${BASE}`, CLOUDFLARE_API_TOKEN: token, CLOUDFLARE_ACCOUNT_ID: account },
+    address: `127.0.0.1:${port()}`,
+    env: { CLOUDFLARE_API_BASE_URL: `http://127.0.0.1:${port()}${BASE}`, CLOUDFLARE_API_TOKEN: token, CLOUDFLARE_ACCOUNT_ID: account },
     stop: () => {
       server.closeAllConnections();
       return new Promise((done) => server.close(done));
