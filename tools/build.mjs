@@ -13,6 +13,7 @@ import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node
 import { delimiter, join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { gzipSync } from 'node:zlib';
+import { assembleAssets } from './lib/assets.mjs';
 import { withLock } from './lib/lock.mjs';
 import { CLONE, NODE_MODULES, ROOT, WASM_TARGET_DIR, WORKERS, bundleDir } from './lib/paths.mjs';
 import { crateCounter, inParallel, runLong } from './lib/proc.mjs';
@@ -57,6 +58,7 @@ export async function buildWorkers(workers = WORKERS, toolchain) {
   return withLock(`build-${CLONE}`, async () => {
     // One after the other: cargo locks the target directory anyway.
     for (const worker of workers) await compile(worker, tools);
+    assembleAssets(workers);
     const env = bundlingEnv(tools.wasmEnv);
     return inParallel(workers, async (worker) => ({ worker, rebuilt: await bundle(worker, tools.workerBuildBin, env) }));
   });

@@ -19,6 +19,7 @@ const COMMANDS = {
   start: { script: 'local/stack.mjs', level: 'wasm', help: 'runs the whole system on this machine' },
   test: { script: 'tools/test.mjs', level: 'test', help: 'every check that CI makes; --only STAGE,STAGE for some' },
   build: { script: 'tools/build.mjs', level: 'wasm', help: 'builds the workers into dist/; names of workers for some' },
+  openapi: { script: 'tools/openapi.mjs', level: 'native', help: 'writes the OpenAPI document, from the code' },
   bench: { script: 'tests/bench/run.mjs', level: 'wasm', help: 'benchmarks' },
   fuzz: { script: 'tools/fuzz.mjs', level: 'native', help: 'fuzzes the parsers of bytes from outside' },
   scenarios: { script: 'tests/scenarios/run.mjs', level: 'wasm', help: 'rolls firmware out to simulated fleets, and judges what came of it' },

@@ -10,7 +10,7 @@ import { applyMigrations } from './migrations.mjs';
 import { outbound } from './outbound.mjs';
 import { HOST, addressMover } from './ports.mjs';
 import { Trouble } from './trouble.mjs';
-import { migrationsOf, miniflareWorker, resources } from './workers.mjs';
+import { fileRoutes, migrationsOf, miniflareWorker, resources } from './workers.mjs';
 
 /** The runtime itself. One process may run one stack after another, each with a script of its own in front of it. */
 const RUNTIME = process.env.MINIFLARE_WORKERD_PATH ?? workerd.default;
@@ -125,6 +125,7 @@ function entryWorker(workers, onDeadLetter) {
   const deadLetterQueues = workers
     .flatMap(({ queues }) => queues.consumers.map(({ dead_letter_queue }) => dead_letter_queue))
     .filter((queue) => queue && !consumed.has(queue));
+  const files = fileRoutes(workers);
   const here = dirname(fileURLToPath(import.meta.url));
   return {
     name: ENTRY,
@@ -133,9 +134,11 @@ function entryWorker(workers, onDeadLetter) {
     modulesRoot: here,
     compatibilityDate: workers[0].compatibility_date,
     ...resources(workers),
-    bindings: { ROUTES: workers.flatMap(({ routePatterns }) => routePatterns) },
+    bindings: { ROUTES: workers.flatMap(({ routePatterns }) => routePatterns), FILES: files },
+    routes: files.flatMap(({ routes }) => routes),
     queueConsumers: Object.fromEntries(deadLetterQueues.map((queue) => [queue, { maxBatchSize: 100, maxBatchTimeout: 0 }])),
     serviceBindings: {
+      ...Object.fromEntries(files.map(({ service }) => [service, service])),
       DEAD_LETTERS: async (request) => {
         const { queue, messages } = await request.json();
         for (const message of messages) onDeadLetter({ queue, ...message });

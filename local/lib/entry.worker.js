@@ -1,9 +1,13 @@
-// The worker that Miniflare asks first: it answers for hosts and paths that no worker of ours claims, and takes what
-// ends in a dead-letter queue, so that a lost message is seen on the terminal and by the tests.
+// The worker that Miniflare asks first: it passes on what is for a worker's files, answers for hosts and paths that no worker of
+// ours claims, and takes what ends in a dead-letter queue, so that a lost message is seen on the terminal and by the tests.
 
 export default {
   fetch(request, env) {
-    const { host, pathname } = new URL(request.url);
+    const { host, hostname, pathname } = new URL(request.url);
+    const place = `${hostname}${pathname}`;
+    const covers = (route) => (route.endsWith('*') ? place.startsWith(route.slice(0, -1)) : place === route);
+    const files = env.FILES.find(({ routes }) => routes.some(covers));
+    if (files) return env[files.service].fetch(request);
     const problem = {
       type: 'about:blank',
       title: 'Nothing here',

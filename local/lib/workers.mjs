@@ -2,6 +2,7 @@
 // has a function for that, but it knows nothing of routes, and loading wrangler costs a second in every test file.
 
 import { dirname, resolve } from 'node:path';
+import { assetsDir } from '../../tools/lib/assets.mjs';
 import { WORKERS } from '../../tools/lib/paths.mjs';
 import { configPath, workerConfig } from '../../tools/lib/wrangler-config.mjs';
 import { Trouble } from './trouble.mjs';
@@ -23,7 +24,7 @@ export const HEALTH = {
 /** Configuration that becomes a Miniflare option below, or means nothing on one machine. */
 const UNDERSTOOD = new Set([
   ...['name', 'main', 'vars', 'secrets', 'd1_databases', 'r2_buckets', 'kv_namespaces', 'queues', 'ratelimits', 'services'],
-  ...['analytics_engine_datasets', 'version_metadata', 'compatibility_date', 'compatibility_flags'],
+  ...['analytics_engine_datasets', 'version_metadata', 'assets', 'compatibility_date', 'compatibility_flags'],
   ...['routes', 'routePatterns', 'triggers', 'crons', 'limits', 'observability', 'placement', 'logpush'],
   ...['$schema', 'workers_dev', 'preview_urls', 'upload_source_maps', 'keep_vars', 'no_bundle', 'minify', 'rules'],
 ]);
@@ -95,6 +96,38 @@ export function miniflareWorker(table, { secrets, moveVar = (value) => value, ba
     analyticsEngineDatasets: byBinding(table.analytics_engine_datasets, ({ dataset, binding }) => ({ dataset: dataset ?? binding })),
     serviceBindings: byBinding(table.services, ({ service, entrypoint }) => ({ name: service, entrypoint })),
     versionMetadata: table.version_metadata?.binding,
+    ...(table.assets && { assets: served(table) }),
+  };
+}
+
+/** The paths of files, `*` for whatever follows. */
+const filePaths = (assets) => assets.run_worker_first.filter((path) => path.startsWith('!')).map((path) => path.slice(1));
+
+/**
+ * Miniflare takes a request straight to the worker whose route it is, past the worker's files; only what comes over a service
+ * binding meets those. So these routes are for a worker that passes on what it gets.
+ * @param {WorkerTable[]} tables
+ * @returns {{ routes: string[], service: string }[]}
+ */
+export function fileRoutes(tables) {
+  return tables
+    .filter(({ assets }) => assets)
+    .map(({ name, assets, routePatterns }) => {
+      const hosts = [...new Set(routePatterns.map((pattern) => pattern.slice(0, pattern.indexOf('/'))))];
+      return { service: name, routes: hosts.flatMap((host) => filePaths(assets).map((path) => `${host}${path}`)) };
+    });
+}
+
+/** The files that a worker serves beside its routes; which paths are theirs is told by the configuration, as wrangler reads it. */
+function served({ name, worker, assets }) {
+  return {
+    workerName: name,
+    directory: assetsDir(worker),
+    routerConfig: {
+      has_user_worker: true,
+      static_routing: { user_worker: assets.run_worker_first.filter((path) => !path.startsWith('!')), asset_worker: filePaths(assets) },
+    },
+    assetConfig: { html_handling: assets.html_handling, not_found_handling: assets.not_found_handling },
   };
 }
 

@@ -3,6 +3,7 @@
 import { createHash } from 'node:crypto';
 import { existsSync, readFileSync, readdirSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
+import { assetsDir, filesBelow } from '../lib/assets.mjs';
 import { ROOT, WORKERS } from '../lib/paths.mjs';
 import { SetupError } from '../lib/say.mjs';
 import { configPath, workerConfig } from '../lib/wrangler-config.mjs';
@@ -50,7 +51,7 @@ function calledFirst(workers) {
 export const isPlaceholder = (id) => /^0[0-]{24,}\d{1,4}$/.test(id);
 
 /**
- * Tells one upload from another: the bundle and everything that its configuration says for this environment.
+ * Tells one upload from another: the bundle, the files beside it, and everything that its configuration says for this environment.
  * A release leaves alone the workers whose digest is the deployed one's.
  * @param {Project} project
  * @param {{ worker: string, config: ReturnType<typeof workerConfig> }} entry
@@ -61,6 +62,12 @@ export function digestOf(project, { worker, config }) {
   const hash = createHash('sha256');
   for (const name of readdirSync(dirname(main)).filter((file) => /\.(js|mjs|wasm)$/.test(file)).sort()) {
     hash.update(`${name}\n`).update(readFileSync(join(dirname(main), name)));
+  }
+  const assets = assetsDir(worker, project.root);
+  if (assets) {
+    const files = filesBelow(assets);
+    if (files.length === 0) throw new SetupError(`${worker} has no files to serve: ${assets} is empty`, { advice: ['build it: npm run build'] });
+    for (const name of files) hash.update(`${name}\n`).update(readFileSync(join(assets, name)));
   }
   return hash.update(JSON.stringify(config)).digest('hex').slice(0, 24);
 }

@@ -9,6 +9,7 @@ use crate::config::BadConfig;
 use crate::port::PortError;
 
 /// The outcome of one check.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Check {
     /// Whether it went well.
@@ -19,6 +20,7 @@ pub struct Check {
 }
 
 /// Well or not.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "HealthStatus"))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
@@ -26,6 +28,18 @@ pub enum Status {
     Ok,
     /// It is not.
     Fail,
+}
+
+/// What a health route answers.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "Health"))]
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Shown<'a> {
+    /// Well if every check went well.
+    pub status: Status,
+    /// The worker's version.
+    pub version: &'a str,
+    /// By what was looked at.
+    pub checks: &'a BTreeMap<&'static str, Check>,
 }
 
 /// The checks of one health request.
@@ -64,16 +78,10 @@ impl Health {
 
     /// 200 if every check went well, else 503.
     pub fn into_answer(self, version: &str) -> Answer {
-        #[derive(Serialize)]
-        struct Body<'a> {
-            status: Status,
-            version: &'a str,
-            checks: &'a BTreeMap<&'static str, Check>,
-        }
         let well = self.checks.values().all(|check| check.status == Status::Ok);
         let status = if well { Status::Ok } else { Status::Fail };
         let mut answer =
-            Answer::json(if well { 200 } else { 503 }, &Body { status, version, checks: &self.checks });
+            Answer::json(if well { 200 } else { 503 }, &Shown { status, version, checks: &self.checks });
         answer.log = (!self.log.is_empty()).then(|| self.log.join("; "));
         answer
     }

@@ -39,6 +39,8 @@ pub mod port;
 pub mod problem;
 pub mod range;
 pub mod role;
+#[cfg(feature = "schema")]
+pub mod schema;
 pub mod security;
 pub mod time;
 pub mod topic;

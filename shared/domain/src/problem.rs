@@ -123,9 +123,14 @@ impl Kind {
         self.facts().0
     }
 
+    /// The kind in a word: the URN's last part.
+    pub const fn word(self) -> &'static str {
+        self.facts().1
+    }
+
     /// The stable URN that stands in `type`.
     pub fn urn(self) -> String {
-        format!("urn:rs1:problem:{}", self.facts().1)
+        format!("urn:rs1:problem:{}", self.word())
     }
 
     /// The title, the same for every problem of a kind.
@@ -134,7 +139,30 @@ impl Kind {
     }
 }
 
+/// The RFC 9457 document of a [`Problem`].
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "Problem"))]
+#[derive(Clone, Debug, Serialize)]
+pub struct Document<'a> {
+    /// The kind of problem, a stable URN.
+    pub r#type: String,
+    /// The kind in a few words, always the same.
+    pub title: &'static str,
+    /// The HTTP status.
+    pub status: u16,
+    /// What happened this time.
+    pub detail: &'a str,
+    /// The request, as our log has it.
+    pub request_id: &'a str,
+    /// Every fault of the input.
+    #[serde(skip_serializing_if = "<[Fault]>::is_empty")]
+    pub errors: &'a [Fault],
+    /// What is there now, where knowing it helps to mend the request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub current: Option<&'a RawValue>,
+}
+
 /// One thing wrong with the input, and where.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Fault {
     /// JSON Pointer (RFC 6901) into the body, or `?name` for a query parameter.
@@ -323,18 +351,6 @@ impl Problem {
 
     /// The RFC 9457 document, as the answer to the request of that id.
     pub fn into_answer(self, request_id: &RequestId) -> Answer {
-        #[derive(Serialize)]
-        struct Document<'a> {
-            r#type: String,
-            title: &'static str,
-            status: u16,
-            detail: &'a str,
-            request_id: &'a str,
-            #[serde(skip_serializing_if = "<[Fault]>::is_empty")]
-            errors: &'a [Fault],
-            #[serde(skip_serializing_if = "Option::is_none")]
-            current: Option<&'a RawValue>,
-        }
         let status = self.kind.status();
         let document = Document {
             r#type: self.kind.urn(),

@@ -10,6 +10,7 @@ use crate::time::as_millis;
 use crate::{RequestId, UnixMillis};
 
 /// How much a security event matters.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {

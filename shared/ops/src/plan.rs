@@ -16,6 +16,7 @@ const LONG_PAGE_BYTES: usize = 2_000_000;
 const PAGE_ROWS: (u32, u32) = (1, 500);
 
 /// What a table has given so far.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "TableCount"))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Count {
     /// Rows.
@@ -160,6 +161,7 @@ impl Progress {
 }
 
 /// What stands beside a whole backup and says so: it is written last.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "BackupManifest"))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
     /// 1.
@@ -193,6 +195,7 @@ pub struct Manifest {
 }
 
 /// A part in a manifest.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "BackupPart"))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ManifestPart {
     /// Its size.

@@ -18,6 +18,7 @@ use crate::fact::{Decision, Fact, Report, Sighting};
 use crate::policy::Policy;
 
 /// Where a device stands in a rollout.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DeviceState {

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::attempt::DeviceState;
 
 /// Why a device is not triggered. In the order in which the reasons are asked for: the first one that holds is given.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum HoldBack {
@@ -118,6 +119,7 @@ impl HoldBack {
 }
 
 /// What is to come before the next stage (or, in the last, before the end).
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Awaited {
@@ -138,6 +140,7 @@ pub enum Awaited {
 }
 
 /// How a set of devices has fared.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Tally {
     /// Devices that were triggered, and neither refused nor got away.
@@ -159,6 +162,7 @@ pub struct Tally {
 }
 
 /// How the present stage stands.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct StageReport {
     /// Index of the stage.
@@ -186,6 +190,7 @@ pub struct StageReport {
 }
 
 /// Where a rollout stands, by the plan.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "RolloutReport"))]
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Report {
     /// When the plan was made.

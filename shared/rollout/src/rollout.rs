@@ -49,6 +49,20 @@ impl Status {
     }
 }
 
+#[cfg(feature = "schema")]
+impl schemars::JsonSchema for Status {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "RolloutStatus".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "type": "string", "enum": Self::ALL.map(Self::as_str),
+            "description": "Where a rollout stands; the last two are final.",
+        })
+    }
+}
+
 /// What an operator may ask of a rollout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Verb {
@@ -127,9 +141,11 @@ impl fmt::Display for Refusal {
 }
 
 /// One stage: a share of the fleet, and what it must show before the next.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stage {
     /// How much of the fleet it covers, 1 to 100: cohorts 0 to `percent` − 1, and at least one device.
+    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 100)))]
     pub percent: u8,
     /// How long it lasts at least, in seconds. Of the last stage: after which time devices that cannot be
     /// reached are no longer waited for; `None` waits for all of them.

@@ -7,6 +7,7 @@ use crate::device::Device;
 
 /// A choice of devices: all that match every list that is not empty; a list is matched by any of its
 /// entries. Lists are kept sorted, without repetitions.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Selector {

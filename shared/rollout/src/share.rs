@@ -65,6 +65,20 @@ impl<'de> Deserialize<'de> for Share {
     }
 }
 
+#[cfg(feature = "schema")]
+impl schemars::JsonSchema for Share {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Fraction".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "type": "number", "minimum": 0, "maximum": 1,
+            "description": "A share of devices, to the nearest millionth.",
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -50,6 +50,7 @@ pub fn sight_of(user: &UserId, device: &DeviceId) -> Statement {
 }
 
 /// A device as the people see it who have a role with it.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct MyDevice {
     /// The device.
@@ -149,6 +150,7 @@ pub fn edit_profile(
 }
 
 /// Whom a device is shared with, or is to be when they sign in.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Share {
     /// What names the share: the user's id, or that of the invitation.
@@ -362,6 +364,7 @@ pub fn forget_profile(device: &DeviceId) -> Statement {
 }
 
 /// A change of owner that waits for the receiver's word.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Transfer {
     /// `trf-…`.

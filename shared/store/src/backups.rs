@@ -34,6 +34,7 @@ pub struct RunningRow {
 }
 
 /// A backup, as operators see it.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "Backup"))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BackupRow {
     /// Which.
@@ -68,6 +69,7 @@ pub struct BackupRow {
     pub checked_at: Option<UnixMillis>,
     /// What was not equal: a list of texts.
     #[serde(deserialize_with = "optional_json_text")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<Vec<String>>"))]
     pub check_faults: Option<Value>,
     /// What failed.
     pub detail: Option<String>,

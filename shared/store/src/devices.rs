@@ -201,6 +201,7 @@ pub fn exists(device: &DeviceId) -> Statement {
 }
 
 /// A device as operators see it.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Device {
     /// The device.

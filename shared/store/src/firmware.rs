@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use crate::sql::PageRequest;
 
 /// A key that signs firmware, as operators see it.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "FirmwareKey"))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Key {
     /// `fwk-…`.
@@ -85,6 +86,7 @@ pub fn revoke_key(key_id: &str, at: UnixMillis, by: &str) -> Statement {
 }
 
 /// What an artifact is called.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ArtifactName {
     /// For which variant it is.
@@ -166,6 +168,7 @@ pub fn add_artifact(artifact: &NewArtifact<'_>) -> Statement {
 }
 
 /// Whether devices may be sent an artifact.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "ArtifactStatus"))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Standing {
@@ -257,6 +260,68 @@ impl Serialize for Artifact {
         object.serialize_field("yanked_by", &self.yanked_by)?;
         object.serialize_field("yank_reason", &self.yank_reason)?;
         object.end()
+    }
+}
+
+/// What an [`Artifact`] is written as.
+#[cfg(feature = "schema")]
+#[derive(schemars::JsonSchema)]
+#[schemars(rename = "Artifact")]
+#[expect(dead_code, reason = "it describes, and is never made")]
+struct ArtifactShown {
+    /// For which variant.
+    sku: Sku,
+    /// Its version.
+    version: FirmwareVersion,
+    /// `fwa-…`.
+    artifact_id: String,
+    /// Whether devices may be sent it.
+    status: Standing,
+    /// Bytes of the whole file.
+    size: u64,
+    /// SHA-256 of the whole file, lower-case hex.
+    sha256: String,
+    /// What the running image calls itself, lower-case hex.
+    elf_sha256: String,
+    /// The anti-rollback counter.
+    fw_version: u32,
+    /// The name of the project that it was built from.
+    project_name: String,
+    /// When it was built, as its signature block says.
+    built_at: UnixMillis,
+    /// The key that signed it.
+    signer: Signer,
+    /// When it was uploaded.
+    uploaded_at: UnixMillis,
+    /// Who uploaded it.
+    uploaded_by: String,
+    /// Since when it is withdrawn.
+    yanked_at: Option<UnixMillis>,
+    /// Who withdrew it.
+    yanked_by: Option<String>,
+    /// Why.
+    yank_reason: Option<String>,
+}
+
+/// Who signed an [`Artifact`].
+#[cfg(feature = "schema")]
+#[derive(schemars::JsonSchema)]
+#[expect(dead_code, reason = "it describes, and is never made")]
+struct Signer {
+    /// `fwk-…`.
+    key_id: String,
+    /// What people call the key.
+    name: String,
+}
+
+#[cfg(feature = "schema")]
+impl schemars::JsonSchema for Artifact {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        ArtifactShown::schema_name()
+    }
+
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        ArtifactShown::json_schema(generator)
     }
 }
 
@@ -511,4 +576,28 @@ pub fn faults(limit: u32) -> Statement {
 /// Pages run from the newest id down; `~` sorts behind every id.
 fn before(page: &PageRequest) -> rs1_domain::port::Param {
     page.after.as_deref().unwrap_or("~").into()
+}
+
+#[cfg(all(test, feature = "schema"))]
+mod tests {
+    use schemars::{JsonSchema, SchemaGenerator};
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_artifact_is_described_as_it_is_written() {
+        let row = json!({
+            "sku": "rs1_pro", "version": "1.2.0", "artifact_id": "fwa-1", "sha256": "5f", "size": 1, "elf_sha256": "a7",
+            "fw_version": 7, "project_name": "rs1", "built_at": 0, "key_id": "fwk-1", "key_name": "release",
+            "key_revoked_at": null, "uploaded_at": 0, "uploaded_by": "", "yanked_at": null, "yanked_by": null,
+            "yank_reason": null,
+        });
+        let artifact: Artifact = serde_json::from_value(row).unwrap();
+        let written = serde_json::to_value(&artifact).unwrap();
+        let described = Artifact::json_schema(&mut SchemaGenerator::default()).to_value();
+        let names =
+            |object: &serde_json::Value| object.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+        assert_eq!(names(&written), names(&described["properties"]));
+    }
 }

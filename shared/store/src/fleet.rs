@@ -6,6 +6,7 @@ use rs1_domain::port::Statement;
 use serde::{Deserialize, Serialize};
 
 /// The devices of one variant and version.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VersionCounts {
     /// The variant; null while it is not known.
@@ -38,6 +39,7 @@ pub fn versions(since: UnixMillis) -> Statement {
 }
 
 /// The people in numbers.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PeopleCounts {
     /// Who ever signed in.

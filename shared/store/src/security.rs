@@ -114,6 +114,7 @@ impl Act<'_> {
 }
 
 /// A row of the audit log.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "Act"))]
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct AuditRow {
     /// `aud-…`.
@@ -268,6 +269,7 @@ pub fn mark_reported(failures: &[AuthFailure]) -> Result<Statement, serde_json::
 }
 
 /// A row of the security log.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "SecurityEvent"))]
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct SecurityRow {
     /// `sec-…`.

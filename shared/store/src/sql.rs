@@ -77,6 +77,7 @@ impl PageRequest {
 }
 
 /// One page of a list.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "{T}Page"))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Page<T> {
     /// The items.

@@ -26,6 +26,7 @@ pub struct SignIn<'a> {
 }
 
 /// A user, as they see themselves.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct User {
     /// The user.
@@ -225,6 +226,7 @@ pub fn of_email(email: &EmailAddress) -> Statement {
 }
 
 /// A user, as operators see them.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UserSummary {
     /// The user.

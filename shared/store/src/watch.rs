@@ -13,12 +13,14 @@ use serde_json::{Value, json};
 use crate::security::json_text;
 
 /// What is known of something that is watched.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "Watched"))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WatchRow {
     /// What.
     pub subject: String,
     /// What is wrong: a list of texts; empty if all is well.
     #[serde(deserialize_with = "json_text")]
+    #[cfg_attr(feature = "schema", schemars(with = "Vec<String>"))]
     pub faults: Value,
     /// What was seen.
     #[serde(deserialize_with = "json_text")]

@@ -136,6 +136,7 @@ pub fn forget(device: &DeviceId, now: UnixMillis) -> [Statement; 2] {
 }
 
 /// One version in a device's history.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "ZoneVersionSummary"))]
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct VersionRow {
     /// The version.

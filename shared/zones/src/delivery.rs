@@ -43,6 +43,7 @@ pub fn publication(
 }
 
 /// What a device made of the desired version.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "ZonesStatus"))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Standing {

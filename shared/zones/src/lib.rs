@@ -75,7 +75,29 @@ impl Serialize for Point {
     }
 }
 
+#[cfg(feature = "schema")]
+impl schemars::JsonSchema for Point {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Point".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "description": "A place before the sensor: `[x, y]` in whole millimetres, x to the right, y away from it.",
+            "type": "array",
+            "prefixItems": [
+                {"type": "integer", "minimum": Self::X.start(), "maximum": Self::X.end()},
+                {"type": "integer", "minimum": Self::Y.start(), "maximum": Self::Y.end()},
+            ],
+            "items": false,
+            "minItems": 2,
+            "maxItems": 2,
+        })
+    }
+}
+
 /// What a zone does.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ZoneType {
@@ -86,18 +108,23 @@ pub enum ZoneType {
 }
 
 /// One zone, as valid as [`decode`] leaves it.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Zone {
     /// 1 to 16 of `[a-z0-9_]`, unlike those of the other zones.
+    #[cfg_attr(feature = "schema", schemars(regex(pattern = "^[a-z0-9_]{1,16}$")))]
     pub id: String,
     /// What people call it, at most 32 characters.
+    #[cfg_attr(feature = "schema", schemars(length(max = 32)))]
     pub name: String,
     /// What it does.
     #[serde(rename = "type")]
     pub kind: ZoneType,
     /// A simple polygon: 3 to 8 vertices in order, the last one joined to the first.
+    #[cfg_attr(feature = "schema", schemars(length(min = 3, max = 8)))]
     pub vertices: Vec<Point>,
     /// 0 to 100.
+    #[cfg_attr(feature = "schema", schemars(range(max = 100)))]
     pub sensitivity: u8,
 }
 

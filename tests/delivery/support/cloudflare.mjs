@@ -105,6 +105,9 @@ const SHAPES = {
   },
   schedules: listOf({ cron: text }),
   consumer: CONSUMER,
+  manifest: {
+    manifest: (value) => Object.entries(value).map(([path, file]) => (path.startsWith('/') ? misfit(file, { hash: text, size: number }) : `${path} must begin with /`)).find(Boolean) ?? null,
+  },
 };
 
 /** The one question that is asked of the Analytics Engine; its dialect is not SQLite's. */
@@ -128,7 +131,7 @@ class Refusal extends Error {
 export async function startCloudflare({ zone = 'optic.works' } = {}) {
   const account = 'a'.repeat(32);
   const token = 'token-for-specifications';
-  const state = { databases: [], namespaces: [], queues: [], buckets: [], scripts: new Map() };
+  const state = { databases: [], namespaces: [], queues: [], buckets: [], files: [], uploads: {}, scripts: new Map() };
   const complaints = [];
   /** @type {{ method: string, path: string }[]} */
   const calls = [];
@@ -287,6 +290,22 @@ export async function startCloudflare({ zone = 'optic.works' } = {}) {
       const { tag, tags } = found(state.scripts.get(script), 10090, 'workers.api.error.service_not_found');
       return { id: script, default_environment: { environment: 'production', script: { id: script, tag, tags, last_deployed_from: 'wrangler' } } };
     },
+    // Files of a worker: a manifest is answered with what is missing of it, and what comes with the session's token is kept.
+    'POST /workers/scripts/:script/assets-upload-session': ({ body }) => {
+      const hashes = [...new Set(Object.values(body.manifest).map(({ hash }) => hash))];
+      const missing = hashes.filter((hash) => !state.files.includes(hash));
+      const jwt = jwtOf({ session: uuid() });
+      state.uploads[jwt] = { manifest: body.manifest, missing };
+      return { jwt, buckets: missing.length > 0 ? [missing] : [] };
+    },
+    'POST /workers/assets/upload': ({ form, session }) => {
+      const open = found(state.uploads[session], 10074, 'there is no such upload');
+      for (const [hash, content] of form) {
+        if (!open.missing.includes(hash) || Buffer.from(content, 'base64').length === 0) throw new Refusal(400, 10075, `${hash} was not asked for, or is empty`);
+        state.files.push(hash);
+      }
+      return { jwt: session };
+    },
     'PUT /workers/scripts/:script': ({ script: name, upload }) => {
       const script = state.scripts.get(name) ?? newScript(name);
       const version = addVersion(script, upload);
@@ -348,6 +367,7 @@ export async function startCloudflare({ zone = 'optic.works' } = {}) {
     'POST /r2/buckets': 'bucket',
     'PUT /r2/buckets/:bucket/lifecycle': 'lifecycle',
     'PUT /r2/buckets/:bucket/cors': 'cors',
+    'POST /workers/scripts/:script/assets-upload-session': 'manifest',
     'POST /workers/scripts/:script/deployments': 'deployment',
     'POST /workers/scripts/:script/subdomain': 'subdomain',
     'PUT /workers/scripts/:script/schedules': 'schedules',
@@ -414,6 +434,11 @@ export async function startCloudflare({ zone = 'optic.works' } = {}) {
       if (type === 'inherit' && !script.secrets.has(name)) throw new Refusal(400, 10056, `there is no secret ${name} to inherit`);
     }
     for (const binding of metadata.bindings) checkBinding(binding);
+    if (metadata.assets) {
+      const files = found(state.uploads[metadata.assets.jwt], 10076, 'the files were not uploaded');
+      const missing = Object.entries(files.manifest).filter(([, { hash }]) => !state.files.includes(hash));
+      if (missing.length > 0) throw new Refusal(400, 10076, `not uploaded: ${missing.map(([path]) => path).join(', ')}`);
+    }
     const vars = Object.fromEntries(metadata.bindings.filter(({ type }) => type === 'plain_text').map(({ name, text: value }) => [name, value]));
     const versionBinding = metadata.bindings.find(({ type }) => type === 'version_metadata')?.name;
     const version = { id: uuid(), number: script.versions.length + 1, created: now(), annotations: metadata.annotations ?? {}, source, vars, versionBinding };
@@ -498,7 +523,8 @@ export async function startCloudflare({ zone = 'optic.works' } = {}) {
     calls.push(call);
     const raw = Buffer.concat(await request.toArray());
     try {
-      if (request.headers.authorization !== `Bearer ${token}`) throw new Refusal(401, 10000, 'Authentication error');
+      const session = path === '/workers/assets/upload' ? bearer(request) : undefined;
+      if (bearer(request) !== token && !state.uploads[session]) throw new Refusal(401, 10000, 'Authentication error');
       if (path.startsWith('/accounts/')) throw new Refusal(403, 9109, 'Unauthorized to access requested resource');
       await self.onCall(call);
       if (`${request.method} ${path}` === 'POST /analytics_engine/sql') return Response.json(analytics(raw.toString()));
@@ -506,11 +532,12 @@ export async function startCloudflare({ zone = 'optic.works' } = {}) {
       const route = compiled.find(({ method, expression }) => method === request.method && expression.test(path));
       if (!route) throw new Refusal(404, 7003, `Could not route to ${path}`);
       const values = route.expression.exec(path).slice(1).map(decodeURIComponent);
-      const context = { ...Object.fromEntries(route.names.map((name, index) => [name, values[index]])), query: url.searchParams, call, raw };
+      const context = { ...Object.fromEntries(route.names.map((name, index) => [name, values[index]])), query: url.searchParams, call, raw, session };
       if (request.headers['content-type']?.startsWith('multipart/form-data')) {
         const form = await new Response(raw, { headers: { 'content-type': request.headers['content-type'] } }).formData();
         const parts = await Promise.all([...form].map(async ([name, part]) => [part.name ?? name, typeof part === 'string' ? part : await part.text()]));
-        context.upload = { metadata: JSON.parse(form.get('metadata')), modules: new Map(parts) };
+        context.form = parts;
+        if (form.has('metadata')) context.upload = { metadata: JSON.parse(form.get('metadata')), modules: new Map(parts) };
       } else if (raw.length > 0 && route.names.at(-1) !== 'key') {
         context.body = JSON.parse(raw.toString());
         const shape = SHAPES[BODIES[route.name]];
@@ -551,6 +578,11 @@ export async function startCloudflare({ zone = 'optic.works' } = {}) {
     },
   });
 }
+
+const bearer = (request) => /^Bearer (.+)$/.exec(request.headers.authorization ?? '')?.[1];
+
+/** A token in a JWT's form, which is all that wrangler looks at. */
+const jwtOf = (claims) => ['{"alg":"none"}', JSON.stringify({ exp: 4_102_444_800, ...claims }), 'x'].map((part) => Buffer.from(part).toString('base64url')).join('.');
 
 /** What a new bucket has. */
 const DEFAULT_LIFECYCLE = [

@@ -39,6 +39,7 @@ export function copyProject() {
     writeFileSync(join(root, path), text);
   };
   for (const worker of WORKERS) write(join('dist', worker, 'index.js'), bundle());
+  write(join('dist', 'device-api-assets', 'api', 'openapi.json'), '{"openapi":"3.1.1"}');
   write('.gitignore', '/dist\n.wrangler\n');
   git('init', '--quiet');
   const commit = (message) => {

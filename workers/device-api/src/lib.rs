@@ -16,6 +16,8 @@
 pub mod config;
 pub mod cors;
 pub mod cron;
+#[cfg(feature = "schema")]
+pub mod document;
 pub mod handlers;
 pub mod limit;
 pub mod routes;

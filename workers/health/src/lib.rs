@@ -10,6 +10,8 @@
 pub mod backup;
 pub mod config;
 pub mod cron;
+#[cfg(feature = "schema")]
+pub mod document;
 pub mod firmware;
 pub mod handlers;
 pub mod routes;

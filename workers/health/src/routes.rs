@@ -50,7 +50,7 @@ impl<'a> Route<'a> {
         }
     }
 
-    fn methods(&self) -> &'static [Method] {
+    pub(crate) fn methods(&self) -> &'static [Method] {
         match self {
             Self::Backups => &[Method::Get, Method::Head, Method::Post],
             Self::Health | Self::Watch | Self::Backup(_) => &[Method::Get, Method::Head],

@@ -54,6 +54,19 @@ pub trait Tabled: Serialize {
     fn rows(&self, row: &mut dyn FnMut(&[String]));
 }
 
+/// A page as one JSON document.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "{H}Of{T}"))]
+#[derive(Serialize)]
+pub struct Document<'a, H, T> {
+    /// What is said before the items.
+    #[serde(flatten)]
+    pub head: &'a H,
+    /// The items.
+    pub items: &'a [T],
+    /// What to ask the next page with; null on the last one.
+    pub next_cursor: Option<&'a str>,
+}
+
 /// The answer of a page. `head` are the fields that a JSON document has before its items.
 ///
 /// # Errors
@@ -64,13 +77,6 @@ pub fn page<T: Tabled>(
     items: &[T],
     next_cursor: Option<&str>,
 ) -> Result<Answer, Problem> {
-    #[derive(Serialize)]
-    struct Document<'a, H, T> {
-        #[serde(flatten)]
-        head: &'a H,
-        items: &'a [T],
-        next_cursor: Option<&'a str>,
-    }
     let answer = match Format::of(request) {
         Format::Json => Answer::json(200, &Document { head, items, next_cursor }),
         Format::Ndjson => {

@@ -13,6 +13,8 @@
 //! runtime.
 
 pub mod config;
+#[cfg(feature = "schema")]
+pub mod document;
 pub mod format;
 pub mod handlers;
 pub mod routes;

@@ -17,7 +17,7 @@ pub const HEADERS: &[&str] = &["accept", "authorization"];
 
 /// What is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Route<'a> {
+pub(crate) enum Route<'a> {
     /// How this worker is.
     Health,
     /// What a device measured.
@@ -25,7 +25,7 @@ enum Route<'a> {
 }
 
 impl<'a> Route<'a> {
-    fn of(path: &'a str) -> Option<Self> {
+    pub(crate) fn of(path: &'a str) -> Option<Self> {
         let segments: Vec<_> = path.strip_prefix("/api/")?.split('/').collect();
         match *segments.as_slice() {
             ["history", "health"] => Some(Self::Health),
@@ -35,7 +35,7 @@ impl<'a> Route<'a> {
     }
 
     /// What logs and analytics say.
-    fn pattern(self) -> &'static str {
+    pub(crate) fn pattern(self) -> &'static str {
         match self {
             Self::Health => "/api/history/health",
             Self::Telemetry(_) => "/api/devices/{id}/telemetry",

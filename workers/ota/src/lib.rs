@@ -12,6 +12,8 @@
 
 pub mod config;
 pub mod cron;
+#[cfg(feature = "schema")]
+pub mod document;
 pub mod engine;
 pub mod handlers;
 pub mod queue;

@@ -98,7 +98,7 @@ impl<'a> Route<'a> {
         }
     }
 
-    fn methods(&self) -> &'static [Method] {
+    pub(crate) fn methods(&self) -> &'static [Method] {
         match self {
             Self::Keys | Self::Rollouts => &[Method::Get, Method::Head, Method::Post],
             Self::Key(_) => &[Method::Delete],

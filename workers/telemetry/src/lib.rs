@@ -11,6 +11,8 @@
 
 pub mod config;
 pub mod cron;
+#[cfg(feature = "schema")]
+pub mod document;
 pub mod handlers;
 pub mod queue;
 pub mod routes;

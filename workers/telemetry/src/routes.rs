@@ -38,7 +38,7 @@ pub enum Route {
 }
 
 impl Route {
-    const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::Health,
         Self::MqttAuth,
         Self::MqttAcl,
@@ -67,7 +67,7 @@ impl Route {
         }
     }
 
-    fn methods(self) -> &'static [Method] {
+    pub(crate) fn methods(self) -> &'static [Method] {
         match self {
             Self::Health => &[Method::Get, Method::Head],
             _ => &[Method::Post],

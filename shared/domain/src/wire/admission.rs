@@ -13,6 +13,7 @@ use super::fields;
 use crate::Faults;
 
 /// A client wants to connect.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Debug, Deserialize)]
 pub struct Authentication<'a> {
     /// MQTT client id.
@@ -30,6 +31,7 @@ pub struct Authentication<'a> {
 }
 
 /// What a client wants to do with a topic.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Action {
@@ -50,6 +52,7 @@ impl Action {
 }
 
 /// A connected client wants to publish or subscribe.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Debug, Deserialize)]
 pub struct Authorization<'a> {
     /// MQTT client id.
@@ -99,6 +102,7 @@ impl<'a> Authorization<'a> {
 }
 
 /// The answer to either question.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
@@ -110,6 +114,7 @@ pub enum Verdict {
 
 /// A rule that EMQX applies itself, before it asks us again (EMQX 5.8 and later, `acl` in the
 /// authentication answer). No match falls through to the authorization webhook.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct AclRule {
     /// What the rule grants.
@@ -121,6 +126,7 @@ pub struct AclRule {
 }
 
 /// The body of an answer to [`Authentication`].
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct AuthenticationAnswer {
     /// Whether the client may connect.
@@ -133,6 +139,7 @@ pub struct AuthenticationAnswer {
 }
 
 /// The body of an answer to [`Authorization`].
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct AuthorizationAnswer {
     /// Whether the client may do it.

@@ -42,20 +42,40 @@ pub struct Envelope {
     pub received_at: UnixMillis,
 }
 
+/// A message from a device, as a rule of EMQX delivers it: the columns that the rule selects. Others are ignored.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "Message", extend("required" = ["topic"])))]
 #[derive(Deserialize)]
 struct Body<'a> {
+    /// EMQX's message id, the same each time one message is delivered again.
     #[serde(borrow, default)]
     id: Option<Cow<'a, str>>,
+    /// The MQTT client id.
     #[serde(borrow, default)]
     clientid: Option<Cow<'a, str>>,
+    /// The topic that the device published to.
     #[serde(borrow, default)]
+    #[cfg_attr(feature = "schema", schemars(with = "String", regex(pattern = "^opticworks/[0-9a-f]{32}/")))]
     topic: Option<Cow<'a, str>>,
+    /// The payload as text, or as what a rule decoded of it.
     #[serde(borrow, default)]
     payload: Option<&'a RawValue>,
+    /// The payload's bytes, which win over the text.
     #[serde(borrow, default)]
     payload_b64: Option<Cow<'a, str>>,
+    /// When the broker received the message, in Unix milliseconds.
     #[serde(default)]
     publish_received_at: Option<i64>,
+}
+
+#[cfg(feature = "schema")]
+impl schemars::JsonSchema for Envelope {
+    fn schema_name() -> Cow<'static, str> {
+        Body::schema_name()
+    }
+
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        Body::json_schema(generator)
+    }
 }
 
 impl Envelope {

@@ -33,20 +33,40 @@ pub struct Disconnected {
     pub disconnected_at: UnixMillis,
 }
 
+/// A session ended, as a rule of EMQX says it. Other columns are ignored.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "SessionEnd", extend("required" = ["clientid"])))]
 #[derive(Deserialize)]
 struct Body {
+    /// `client.disconnected`.
     #[serde(default)]
     event: Option<String>,
+    /// Whose session it was.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(with = "String", length(min = 1)))]
     clientid: Option<String>,
+    /// EMQX's word for why.
     #[serde(default)]
     reason: Option<String>,
+    /// When the session began, in Unix milliseconds.
     #[serde(default)]
     connected_at: Option<i64>,
+    /// When it ended, in Unix milliseconds.
     #[serde(default)]
     disconnected_at: Option<i64>,
+    /// The same, where the rule does not select `disconnected_at`.
     #[serde(default)]
     timestamp: Option<i64>,
+}
+
+#[cfg(feature = "schema")]
+impl schemars::JsonSchema for Disconnected {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        Body::schema_name()
+    }
+
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        Body::json_schema(generator)
+    }
 }
 
 impl Disconnected {

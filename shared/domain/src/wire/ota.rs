@@ -99,6 +99,7 @@ pub fn is_rollout_id(text: &str) -> bool {
 }
 
 /// How far a device says an update has come.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OtaPhase {

@@ -28,22 +28,23 @@ const USUAL: [&str; 4] = ["heap", "tasks", "config", "logs"];
 const MOST_SECTIONS: usize = 16;
 
 /// What became of a request, and the answer once it is there.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "Diagnostics"))]
 #[derive(Serialize)]
-struct Shown<'a> {
-    request_id: &'a str,
-    device_id: &'a DeviceId,
-    status: &'static str,
-    requested_at: UnixMillis,
-    requested_by: &'a str,
-    include: Vec<String>,
+pub(crate) struct Shown<'a> {
+    pub(crate) request_id: &'a str,
+    pub(crate) device_id: &'a DeviceId,
+    pub(crate) status: &'static str,
+    pub(crate) requested_at: UnixMillis,
+    pub(crate) requested_by: &'a str,
+    pub(crate) include: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    answered_at: Option<UnixMillis>,
+    pub(crate) answered_at: Option<UnixMillis>,
     /// The device's clock.
     #[serde(skip_serializing_if = "Option::is_none")]
-    timestamp: Option<&'a RawValue>,
+    pub(crate) timestamp: Option<&'a RawValue>,
     /// As the device sent it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    diagnostics: Option<&'a RawValue>,
+    pub(crate) diagnostics: Option<&'a RawValue>,
 }
 
 /// What is taken out of a device's answer.

@@ -19,9 +19,19 @@ use serde::Serialize;
 
 use crate::config::Config;
 
-/// What is asked for.
-struct Enrolling {
+/// A device that is to be enrolled.
+#[cfg_attr(
+    feature = "schema",
+    derive(schemars::JsonSchema),
+    schemars(rename = "Enrolment", deny_unknown_fields)
+)]
+pub(crate) struct Enrolling {
     mac_address: MacAddress,
+    /// SHA-256 of the device's secret.
+    #[cfg_attr(
+        feature = "schema",
+        schemars(rename = "device_secret_hash", with = "String", regex(pattern = "^[0-9a-f]{64}$"))
+    )]
     key: DeviceKey,
     product_sku: Option<Sku>,
 }
@@ -59,10 +69,11 @@ enum Outcome {
     Conflict(&'static str),
 }
 
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Serialize)]
-struct Enrolled<'a> {
-    device_id: &'a DeviceId,
-    enrolled_at: UnixMillis,
+pub(crate) struct Enrolled<'a> {
+    pub(crate) device_id: &'a DeviceId,
+    pub(crate) enrolled_at: UnixMillis,
 }
 
 /// Enrols one device: 201, or 200 if it was enrolled with the same values before.
@@ -93,21 +104,22 @@ pub async fn one(
 }
 
 /// One line of a bulk answer.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "EnrolmentLine"))]
 #[derive(Serialize)]
-struct Line<'a> {
+pub(crate) struct Line<'a> {
     /// The line's number in the request, from 1; empty lines count but are not answered.
     #[serde(rename = "line")]
-    number: usize,
+    pub(crate) number: usize,
     /// As [`one`] would answer it.
-    status: u16,
+    pub(crate) status: u16,
     #[serde(skip_serializing_if = "Option::is_none")]
-    device_id: Option<DeviceId>,
+    pub(crate) device_id: Option<DeviceId>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    enrolled_at: Option<UnixMillis>,
+    pub(crate) enrolled_at: Option<UnixMillis>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    detail: Option<&'a str>,
+    pub(crate) detail: Option<&'a str>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    errors: Vec<Fault>,
+    pub(crate) errors: Vec<Fault>,
 }
 
 /// Enrols up to a thousand devices, a JSON object a line, and answers a line each. A bad line harms

@@ -198,6 +198,7 @@ pub async fn give_up(
 }
 
 /// What `POST /api/devices/{id}/factory-reset` answers.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Clone, Debug, Serialize)]
 pub struct ResetSent {
     /// The command's id, which the device logs.

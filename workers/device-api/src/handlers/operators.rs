@@ -48,6 +48,7 @@ pub async fn audit(db: &impl Database, device: &str, request: &Request) -> Resul
 }
 
 /// The whole in numbers.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Clone, Debug, Serialize)]
 pub struct Stats {
     /// When they were counted.
@@ -61,6 +62,7 @@ pub struct Stats {
 }
 
 /// The devices in numbers.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct DeviceStats {
     /// Enrolled.

@@ -60,22 +60,23 @@ fn is_order_id(text: &str) -> bool {
 }
 
 /// One line of an import's answer.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "OrderLine"))]
 #[derive(Serialize)]
-struct Line {
+pub(crate) struct Line {
     /// The line's number in the request, from 1; empty lines count but are not answered.
     #[serde(rename = "line")]
-    number: usize,
+    pub(crate) number: usize,
     /// 201 for an order that is new, 200 for one that is known, 409 for one that cannot be changed any more, 422 for a line that is not good.
-    status: u16,
+    pub(crate) status: u16,
     #[serde(skip_serializing_if = "Option::is_none")]
-    device_id: Option<DeviceId>,
+    pub(crate) device_id: Option<DeviceId>,
     /// Who owns the device now.
     #[serde(skip_serializing_if = "Option::is_none")]
-    owner: Option<UserId>,
+    pub(crate) owner: Option<UserId>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    detail: Option<&'static str>,
+    pub(crate) detail: Option<&'static str>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    errors: Vec<Fault>,
+    pub(crate) errors: Vec<Fault>,
 }
 
 /// Takes in up to a thousand orders, a JSON object a line (`order_id`, `mac_address`, `email`, `shipped_at`), and answers a line each.
@@ -164,8 +165,11 @@ async fn commit(
 }
 
 /// What `POST /api/admin/devices/{id}/claim` takes: whom to, and why.
-struct ClaimRequest {
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
+pub(crate) struct ClaimRequest {
     email: EmailAddress,
+    /// Why, for the audit log; at most 500 characters.
+    #[cfg_attr(feature = "schema", schemars(length(max = 500), regex(pattern = r"\S")))]
     reason: String,
 }
 
@@ -191,6 +195,7 @@ impl ClaimRequest {
 }
 
 /// What a claim answers.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Clone, Debug, Serialize)]
 pub struct Claimed {
     /// The device.

@@ -38,10 +38,13 @@ use crate::config::Config;
 const MAX_TOKEN: usize = 8 * 1024;
 
 /// What `POST /api/auth/session` takes.
-struct SessionRequest {
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
+pub(crate) struct SessionRequest {
     /// The identity provider's ID token.
+    #[cfg_attr(feature = "schema", schemars(length(max = 8192)))]
     id_token: String,
     /// The nonce that the app asked the provider with, if it did.
+    #[cfg_attr(feature = "schema", schemars(length(max = 8192)))]
     nonce: Option<String>,
 }
 
@@ -62,6 +65,7 @@ impl SessionRequest {
 }
 
 /// What an app gets to call the API with.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Clone, Debug, Serialize)]
 pub struct Tokens {
     /// For `Authorization: Bearer`.
@@ -77,6 +81,7 @@ pub struct Tokens {
 }
 
 /// What signing in answers: the tokens, and who it is.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Clone, Debug, Serialize)]
 pub struct SignedIn {
     /// The tokens.

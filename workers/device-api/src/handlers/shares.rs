@@ -13,8 +13,10 @@ use serde_json::json;
 use crate::trail::Trail;
 
 /// What `POST …/shares` takes.
-struct ShareRequest {
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
+pub(crate) struct ShareRequest {
     email: EmailAddress,
+    #[cfg_attr(feature = "schema", schemars(with = "crate::document::SharedRole"))]
     role: Role,
 }
 

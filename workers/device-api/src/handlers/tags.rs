@@ -7,7 +7,7 @@ use rs1_domain::{Answer, DeviceId, Faults, Problem, Request};
 use rs1_rollout::selector::is_tag;
 use rs1_store::devices::{self, Tags};
 use rs1_store::sql::{first_row, run};
-use serde_json::{Value, json};
+use serde::Serialize;
 
 use super::devices::{not_enrolled, parse_id};
 
@@ -65,7 +65,14 @@ fn read(body: &[u8]) -> Result<Vec<String>, Faults> {
     faults.into_result(tags)
 }
 
+/// What a device is labelled with.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Serialize)]
+pub(crate) struct Tagged<'a> {
+    pub(crate) device_id: &'a DeviceId,
+    pub(crate) tags: &'a [String],
+}
+
 fn shown(device: &DeviceId, tags: &[String]) -> Answer {
-    let body: Value = json!({"device_id": device, "tags": tags});
-    Answer::json(200, &body)
+    Answer::json(200, &Tagged { device_id: device, tags })
 }

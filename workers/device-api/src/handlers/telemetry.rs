@@ -17,28 +17,31 @@ use super::devices::{not_enrolled, parse_id};
 /// Hourly rollups are kept 30 days.
 const MOST_HOURS: u32 = 720;
 
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Serialize)]
-struct Hours<'a> {
-    device_id: &'a DeviceId,
-    items: Vec<Hour>,
+pub(crate) struct Hours<'a> {
+    pub(crate) device_id: &'a DeviceId,
+    pub(crate) items: Vec<Hour>,
 }
 
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Serialize)]
-struct Hour {
+pub(crate) struct Hour {
     #[serde(rename = "hour")]
-    begins_at: UnixMillis,
-    messages: i64,
-    last_at: UnixMillis,
-    metrics: BTreeMap<String, Metric>,
+    pub(crate) begins_at: UnixMillis,
+    pub(crate) messages: i64,
+    pub(crate) last_at: UnixMillis,
+    pub(crate) metrics: BTreeMap<String, Metric>,
 }
 
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Serialize)]
-struct Metric {
-    count: i64,
-    sum: f64,
-    min: f64,
-    max: f64,
-    last: f64,
+pub(crate) struct Metric {
+    pub(crate) count: i64,
+    pub(crate) sum: f64,
+    pub(crate) min: f64,
+    pub(crate) max: f64,
+    pub(crate) last: f64,
 }
 
 /// A device's hours, oldest first; hours without messages are left out.

@@ -18,32 +18,35 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 /// A configuration as people see it.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "Zones"))]
 #[derive(Serialize)]
-struct Shown<'a> {
-    device_id: &'a DeviceId,
+pub(crate) struct Shown<'a> {
+    pub(crate) device_id: &'a DeviceId,
     /// 0 until the first one is made.
-    version: i64,
-    updated_at: Option<UnixMillis>,
-    updated_by: Option<&'a str>,
-    zones: Box<RawValue>,
+    pub(crate) version: i64,
+    pub(crate) updated_at: Option<UnixMillis>,
+    pub(crate) updated_by: Option<&'a str>,
+    #[cfg_attr(feature = "schema", schemars(with = "Vec<rs1_zones::Zone>"))]
+    pub(crate) zones: Box<RawValue>,
     /// The version that the device is to have: the one above.
-    desired: i64,
+    pub(crate) desired: i64,
     /// The version that the device has, as it said last; 0 for none.
-    applied: i64,
-    applied_at: Option<UnixMillis>,
-    in_sync: bool,
-    status: Standing,
+    pub(crate) applied: i64,
+    pub(crate) applied_at: Option<UnixMillis>,
+    pub(crate) in_sync: bool,
+    pub(crate) status: Standing,
     /// Why the device refused the desired version.
-    error: Option<&'a str>,
+    pub(crate) error: Option<&'a str>,
     /// Of a change: whether the device was sent it, or will be.
     #[serde(skip_serializing_if = "Option::is_none")]
-    delivery: Option<Delivery>,
+    pub(crate) delivery: Option<Delivery>,
 }
 
 /// What became of a change's way to the device.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Clone, Copy, Serialize)]
 #[serde(rename_all = "lowercase")]
-enum Delivery {
+pub(crate) enum Delivery {
     /// The broker has taken it for the device.
     Sent,
     /// The device is not here, or the broker cannot be asked: it is sent later.
@@ -69,6 +72,18 @@ impl<'a> Shown<'a> {
             delivery: None,
         })
     }
+}
+
+/// A version that is kept.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "ZoneVersion"))]
+#[derive(Serialize)]
+pub(crate) struct Kept<'a> {
+    pub(crate) device_id: &'a DeviceId,
+    pub(crate) version: i64,
+    pub(crate) updated_at: UnixMillis,
+    pub(crate) updated_by: &'a str,
+    #[cfg_attr(feature = "schema", schemars(with = "Vec<rs1_zones::Zone>"))]
+    pub(crate) zones: Box<RawValue>,
 }
 
 fn raw(json: &str) -> Result<Box<RawValue>, Problem> {
@@ -159,14 +174,6 @@ pub async fn version(
     version: &str,
     request: &Request,
 ) -> Result<Answer, Problem> {
-    #[derive(Serialize)]
-    struct Kept<'a> {
-        device_id: &'a DeviceId,
-        version: i64,
-        updated_at: UnixMillis,
-        updated_by: &'a str,
-        zones: Box<RawValue>,
-    }
     let device = device_id(device)?;
     Query::of(request).finish()?;
     let wanted = version_number(version);

@@ -26,18 +26,19 @@ use crate::format::{self, Tabled};
 /// Most metrics that one request may name.
 const MOST_METRICS: usize = 16;
 /// Most items of a page, and how many there are when nobody says.
-const MOST_ITEMS: u32 = 1_000;
+pub(crate) const MOST_ITEMS: u32 = 1_000;
 /// See [`MOST_ITEMS`].
-const ITEMS: u32 = 200;
+pub(crate) const ITEMS: u32 = 200;
 /// Hours of the archive that are looked through for one page.
 const HOURS_A_PAGE: i64 = 6;
 /// Most bytes of archive lines that an hour of one device may have; at a message a minute it has 40 KB.
 const MOST_BYTES: usize = 16 * 1024 * 1024;
 
 /// How fine the answer is.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-enum Resolution {
+pub(crate) enum Resolution {
     /// Every message.
     Raw,
     /// By the hour.
@@ -120,32 +121,35 @@ fn metrics(text: &str) -> Option<BTreeSet<String>> {
 }
 
 /// What a JSON page says before its items.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "History"))]
 #[derive(Serialize)]
-struct Head<'a> {
-    device_id: &'a DeviceId,
-    resolution: Resolution,
-    from: UnixMillis,
-    to: UnixMillis,
+pub(crate) struct Head<'a> {
+    pub(crate) device_id: &'a DeviceId,
+    pub(crate) resolution: Resolution,
+    pub(crate) from: UnixMillis,
+    pub(crate) to: UnixMillis,
 }
 
 /// An hour or a day, as it is shown.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "HistorySpan"))]
 #[derive(Serialize)]
-struct ShownSpan {
-    time: UnixMillis,
-    messages: i64,
-    last_at: UnixMillis,
-    metrics: BTreeMap<String, ShownMetric>,
+pub(crate) struct ShownSpan {
+    pub(crate) time: UnixMillis,
+    pub(crate) messages: i64,
+    pub(crate) last_at: UnixMillis,
+    pub(crate) metrics: BTreeMap<String, ShownMetric>,
 }
 
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "HistoryMetric"))]
 #[derive(Serialize)]
-struct ShownMetric {
-    count: i64,
-    sum: f64,
-    min: f64,
-    max: f64,
-    last: f64,
+pub(crate) struct ShownMetric {
+    pub(crate) count: i64,
+    pub(crate) sum: f64,
+    pub(crate) min: f64,
+    pub(crate) max: f64,
+    pub(crate) last: f64,
     /// A counter's sum, a gauge's mean.
-    value: f64,
+    pub(crate) value: f64,
 }
 
 impl Tabled for ShownSpan {
@@ -162,12 +166,13 @@ impl Tabled for ShownSpan {
 }
 
 /// A message, as it is shown.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "HistoryMessage"))]
 #[derive(Serialize)]
-struct ShownMessage {
-    id: String,
-    time: UnixMillis,
-    received_at: UnixMillis,
-    metrics: BTreeMap<String, f64>,
+pub(crate) struct ShownMessage {
+    pub(crate) id: String,
+    pub(crate) time: UnixMillis,
+    pub(crate) received_at: UnixMillis,
+    pub(crate) metrics: BTreeMap<String, f64>,
 }
 
 impl Tabled for ShownMessage {

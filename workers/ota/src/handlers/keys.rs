@@ -84,12 +84,13 @@ pub async fn register(
     Ok(Answer::json(if key.key_id == id.as_str() { 201 } else { 200 }, &key))
 }
 
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "RevokedKey"))]
 #[derive(Serialize)]
-struct Revoked {
+pub(crate) struct Revoked {
     #[serde(flatten)]
-    key: Key,
+    pub(crate) key: Key,
     /// What it signed, none of which is handed out any more.
-    artifacts: Vec<ArtifactName>,
+    pub(crate) artifacts: Vec<ArtifactName>,
 }
 
 /// Revokes a key. What it signed is handed out no more, and the rollouts of it pause. Doing so again changes nothing.

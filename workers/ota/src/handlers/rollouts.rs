@@ -31,29 +31,33 @@ const NAMED: usize = 100;
 const ROUNDS: usize = 3;
 
 /// A rollout as operators see it.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "Rollout"))]
 #[derive(Serialize)]
-struct Shown<'a> {
-    rollout_id: &'a str,
-    sku: rs1_domain::Sku,
-    version: &'a str,
-    status: &'a str,
-    cause: Option<&'a str>,
-    stage: u32,
-    stage_started_at: Option<UnixMillis>,
-    stage_ends_at: Option<UnixMillis>,
-    stages: Value,
-    min_rssi: i64,
-    force: bool,
-    rate_per_minute: u32,
-    selector: Value,
-    reason: Option<&'a str>,
-    schedule_at: Option<UnixMillis>,
-    created_at: UnixMillis,
-    created_by: &'a str,
-    started_at: Option<UnixMillis>,
-    paused_at: Option<UnixMillis>,
-    finished_at: Option<UnixMillis>,
-    acknowledged_at: Option<UnixMillis>,
+pub(crate) struct Shown<'a> {
+    pub(crate) rollout_id: &'a str,
+    pub(crate) sku: rs1_domain::Sku,
+    pub(crate) version: &'a str,
+    #[cfg_attr(feature = "schema", schemars(with = "rs1_rollout::Status"))]
+    pub(crate) status: &'a str,
+    pub(crate) cause: Option<&'a str>,
+    pub(crate) stage: u32,
+    pub(crate) stage_started_at: Option<UnixMillis>,
+    pub(crate) stage_ends_at: Option<UnixMillis>,
+    #[cfg_attr(feature = "schema", schemars(with = "Vec<rs1_rollout::rollout::Stage>"))]
+    pub(crate) stages: Value,
+    pub(crate) min_rssi: i64,
+    pub(crate) force: bool,
+    pub(crate) rate_per_minute: u32,
+    #[cfg_attr(feature = "schema", schemars(with = "rs1_rollout::selector::Selector"))]
+    pub(crate) selector: Value,
+    pub(crate) reason: Option<&'a str>,
+    pub(crate) schedule_at: Option<UnixMillis>,
+    pub(crate) created_at: UnixMillis,
+    pub(crate) created_by: &'a str,
+    pub(crate) started_at: Option<UnixMillis>,
+    pub(crate) paused_at: Option<UnixMillis>,
+    pub(crate) finished_at: Option<UnixMillis>,
+    pub(crate) acknowledged_at: Option<UnixMillis>,
 }
 
 impl<'a> Shown<'a> {
@@ -220,10 +224,11 @@ fn new_row(
 }
 
 /// Some devices: how many, and who the first of them are.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "DeviceSample"))]
 #[derive(Default, Serialize)]
-struct Devices<'a> {
-    devices: usize,
-    device_ids: Vec<&'a DeviceId>,
+pub(crate) struct Devices<'a> {
+    pub(crate) devices: usize,
+    pub(crate) device_ids: Vec<&'a DeviceId>,
 }
 
 impl<'a> Devices<'a> {
@@ -328,21 +333,23 @@ impl Counts {
 }
 
 /// A device in a rollout, as operators see it.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "RolloutDevice"))]
 #[derive(Serialize)]
-struct ShownAttempt {
-    device_id: DeviceId,
-    state: String,
-    attempt: u32,
-    stage: usize,
-    from_version: Option<String>,
-    triggered_at: UnixMillis,
-    sent_at: Option<UnixMillis>,
-    last_report_at: Option<UnixMillis>,
-    last_status: Option<&'static str>,
-    progress: Option<i64>,
-    error: Option<String>,
-    decision: Option<&'static str>,
-    closed_at: Option<UnixMillis>,
+pub(crate) struct ShownAttempt {
+    pub(crate) device_id: DeviceId,
+    pub(crate) state: String,
+    pub(crate) attempt: u32,
+    pub(crate) stage: usize,
+    pub(crate) from_version: Option<String>,
+    pub(crate) triggered_at: UnixMillis,
+    pub(crate) sent_at: Option<UnixMillis>,
+    pub(crate) last_report_at: Option<UnixMillis>,
+    #[cfg_attr(feature = "schema", schemars(with = "Option<rs1_domain::wire::ota::OtaPhase>"))]
+    pub(crate) last_status: Option<&'static str>,
+    pub(crate) progress: Option<i64>,
+    pub(crate) error: Option<String>,
+    pub(crate) decision: Option<&'static str>,
+    pub(crate) closed_at: Option<UnixMillis>,
 }
 
 /// A page of a rollout's devices, in the order of their ids; `?state=` for those in one state.
@@ -388,16 +395,17 @@ fn show_attempt(row: AttemptRow) -> Result<ShownAttempt, Problem> {
 }
 
 /// A line of a rollout's history, as operators see it.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "RolloutEvent"))]
 #[derive(Serialize)]
-struct ShownEvent {
-    event_id: i64,
-    at: UnixMillis,
-    kind: String,
-    device_id: Option<DeviceId>,
-    state: Option<String>,
-    attempt: Option<u32>,
-    actor: Option<String>,
-    detail: Option<Value>,
+pub(crate) struct ShownEvent {
+    pub(crate) event_id: i64,
+    pub(crate) at: UnixMillis,
+    pub(crate) kind: String,
+    pub(crate) device_id: Option<DeviceId>,
+    pub(crate) state: Option<String>,
+    pub(crate) attempt: Option<u32>,
+    pub(crate) actor: Option<String>,
+    pub(crate) detail: Option<Value>,
 }
 
 /// A page of a rollout's history, oldest first.

@@ -1,0 +1,189 @@
+//! What this worker answers, for the OpenAPI document.
+
+use std::collections::BTreeMap;
+
+use rs1_domain::problem::Kind;
+use rs1_openapi::{Caller, Host, Operation, Reason, Tag, sample};
+use rs1_ops::plan::{Manifest, ManifestPart};
+use rs1_store::backups::BackupRow;
+use rs1_store::sql::Page;
+use rs1_store::watch::WatchRow;
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::json;
+
+/// One backup.
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "BackupInFull")]
+struct InFull {
+    #[serde(flatten)]
+    backup: BackupRow,
+    /// How far it is, while it is made.
+    progress: Option<Progress>,
+    /// Once it is whole.
+    manifest: Option<Manifest>,
+}
+
+/// How far a backup is.
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "BackupProgress")]
+struct Progress {
+    rows: u64,
+    bytes: u64,
+    parts: usize,
+    tables_begun: usize,
+    tables: usize,
+}
+
+/// All that is watched.
+#[derive(JsonSchema, Serialize)]
+struct Watch {
+    items: Vec<WatchRow>,
+}
+
+/// Every operation.
+pub fn operations() -> Vec<Operation> {
+    let health = Operation::get("/health", "health", "How this worker is").on(Host::Status);
+    [vec![sample::health(health)], backups()].into_iter().flatten().collect()
+}
+
+fn of_operator(operation: Operation) -> Operation {
+    operation.on(Host::Status).of(Tag::Backups, Caller::Operator)
+}
+
+fn backup() -> BackupRow {
+    BackupRow {
+        backup_id: "2026-01-20".to_owned(),
+        state: "complete".to_owned(),
+        requested_by: None,
+        reason: None,
+        started_at: sample::NOW,
+        finished_at: Some(sample::NOW.plus(9_000)),
+        duration_ms: Some(9_000),
+        row_count: Some(1_234),
+        bytes: Some(56_789),
+        sha256: Some("5f".repeat(32)),
+        schema_version: Some("0010_backup_watch.sql".to_owned()),
+        check_ok: Some(true),
+        checked_at: Some(sample::NOW.plus(600_000)),
+        check_faults: None,
+        detail: None,
+        progress: None,
+    }
+}
+
+fn backups() -> Vec<Operation> {
+    let manifest = Manifest {
+        format: 1,
+        backup_id: backup().backup_id,
+        object: "backups/d1/2026-01-20.sql.gz".to_owned(),
+        bytes: 56_789,
+        sha256: "5f".repeat(32),
+        parts: vec![ManifestPart { bytes: 56_789, sha256: "5f".repeat(32) }],
+        tables: BTreeMap::new(),
+        schema_version: backup().schema_version,
+        bookmark: "00000001-00000000-00004e2e-5f5f5f5f5f5f5f5f5f5f5f5f5f5f5f5f".to_owned(),
+        end_bookmark: "00000001-00000000-00004e2e-5f5f5f5f5f5f5f5f5f5f5f5f5f5f5f5f".to_owned(),
+        started_at: sample::NOW.to_rfc3339(),
+        finished_at: sample::NOW.plus(9_000).to_rfc3339(),
+        duration_ms: 9_000,
+        oversized_rows: 0,
+    };
+    let asked = BackupRow {
+        backup_id: "2026-01-20T1000".to_owned(),
+        state: "running".to_owned(),
+        requested_by: Some("operator@optic.works".to_owned()),
+        reason: Some("before the migration".to_owned()),
+        ..backup()
+    };
+    let watched = WatchRow {
+        subject: "database".to_owned(),
+        faults: json!([]),
+        facts: json!({"backup_id": "2026-01-20"}),
+        first_at: sample::NOW,
+        since: sample::NOW,
+        looked_at: sample::NOW,
+    };
+    let no_parameter = [("?colour", "is not known; known are ")];
+    vec![
+        of_operator(Operation::get("/admin/backups", "listBackups", "The backups of the database"))
+            .paged()
+            .answers(200, "A page, newest first", &Page { items: vec![backup()], next_cursor: None })
+            .refuses_faults(&[("?limit", "must be a whole number from 1 to 200")]),
+        of_operator(Operation::post("/admin/backups", "makeBackup", "Begin a backup"))
+            .about("The clock carries it on. The same again within the minute is the same backup.")
+            .takes::<Reason>(vec![("a reason", json!({"reason": "before the migration"}))])
+            .answers(202, "It is begun", &asked)
+            .refuses(Kind::Conflict, "another backup is being made, 2026-01-20")
+            .refuses_faults(&[("/reason", "is required and must be 1 to 500 characters of text")]),
+        of_operator(Operation::get(
+            "/admin/backups/watch",
+            "watchedBackups",
+            "What the watch over backups says",
+        ))
+        .answers(200, "This system's and the company's", &Watch { items: vec![watched] })
+        .refuses_faults(&no_parameter),
+        of_operator(Operation::get("/admin/backups/{id}", "backup", "One backup"))
+            .path_of(
+                "id",
+                "Its day, or its minute where somebody asked for it.",
+                json!({"type": "string", "pattern": "^[0-9T-]{10,15}$"}),
+                "2026-01-20",
+            )
+            .answers(
+                200,
+                "With its manifest once it is whole, and how far it is before",
+                &InFull { backup: backup(), progress: None, manifest: Some(manifest) },
+            )
+            .refuses(Kind::NotFound, "there is no such backup")
+            .refuses_faults(&no_parameter),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use rs1_domain::Method;
+
+    use crate::routes::{Route, body_limit};
+
+    use super::*;
+
+    /// One route of each kind; that none is missing is the compiler's to say, by [`place`].
+    const ONE_EACH: [Route<'static>; 4] =
+        [Route::Health, Route::Backups, Route::Watch, Route::Backup("2026-01-20")];
+
+    fn place(route: &Route<'_>) -> usize {
+        match route {
+            Route::Health => 0,
+            Route::Backups => 1,
+            Route::Watch => 2,
+            Route::Backup(_) => 3,
+        }
+    }
+
+    #[test]
+    fn what_is_described_is_what_the_routes_answer() {
+        for (index, route) in ONE_EACH.iter().enumerate() {
+            assert_eq!(place(route), index);
+        }
+        let described: BTreeSet<_> = operations()
+            .iter()
+            .map(|operation| {
+                let path = operation.example_path();
+                assert_eq!(Route::of(&path).map(|route| route.pattern()), Some(operation.path), "{path}");
+                assert_eq!(operation.body_limit(), body_limit(operation.method, &path), "{path}");
+                (operation.path, operation.method.as_str())
+            })
+            .collect();
+        let answered: BTreeSet<_> = ONE_EACH
+            .iter()
+            .flat_map(|route| route.methods().iter().map(move |method| (route.pattern(), *method)))
+            // Answered as `GET` is.
+            .filter(|(_, method)| *method != Method::Head)
+            .map(|(pattern, method)| (pattern, method.as_str()))
+            .collect();
+        assert_eq!(described, answered);
+    }
+}

@@ -1,0 +1,127 @@
+//! What this worker answers, for the OpenAPI document.
+
+use std::collections::BTreeMap;
+
+use rs1_domain::http::CSV;
+use rs1_domain::problem::Kind;
+use rs1_domain::{DeviceId, UnixMillis};
+use rs1_openapi::{Caller, Operation, Tag, sample};
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::json;
+
+use crate::format::Document;
+use crate::handlers::telemetry::{Head, ITEMS, MOST_ITEMS, Resolution, ShownMessage, ShownMetric, ShownSpan};
+
+/// A page of hours or days, or of messages.
+#[derive(JsonSchema, Serialize)]
+#[serde(untagged)]
+#[schemars(rename = "HistoryPage")]
+enum Shown<'a> {
+    /// Of `hour` and `day`.
+    Spans(Document<'a, Head<'a>, ShownSpan>),
+    /// Of `raw`.
+    #[expect(dead_code, reason = "the example is of spans")]
+    Messages(Document<'a, Head<'a>, ShownMessage>),
+}
+
+/// An item, alone on its line.
+#[derive(JsonSchema, Serialize)]
+#[serde(untagged)]
+#[schemars(rename = "HistoryItem")]
+enum Line {
+    /// Of `hour` and `day`.
+    Span(ShownSpan),
+    /// Of `raw`.
+    Message(ShownMessage),
+}
+
+/// Every operation.
+pub fn operations() -> Vec<Operation> {
+    let health = Operation::get("/api/history/health", "historyHealth", "How this worker is");
+    vec![sample::health(health), telemetry()]
+}
+
+fn telemetry() -> Operation {
+    let device = sample::device_id();
+    let head = Head {
+        device_id: &device,
+        resolution: Resolution::Hour,
+        from: sample::NOW,
+        to: sample::NOW.plus(3_600_000),
+    };
+    let metric = ShownMetric { count: 60, sum: 1_290.0, min: 21.0, max: 22.0, last: 21.5, value: 21.5 };
+    let span = || ShownSpan {
+        time: sample::NOW,
+        messages: 60,
+        last_at: sample::NOW.plus(3_540_000),
+        metrics: BTreeMap::from([("environment.temperature".to_owned(), ShownMetric { ..metric })]),
+    };
+    let message = ShownMessage {
+        id: "0006532A9C1F7B9DF445000013F90000".to_owned(),
+        time: sample::NOW,
+        received_at: sample::NOW,
+        metrics: BTreeMap::from([("environment.temperature".to_owned(), 21.5)]),
+    };
+    let spans = [span()];
+    let page = Shown::Spans(Document { head: &head, items: &spans, next_cursor: None });
+    let about = "What it measured, oldest first";
+    Operation::get("/api/devices/{id}/telemetry", "deviceHistory", "What a device measured")
+        .of(Tag::Devices, Caller::Person)
+        .about(
+            "By the hour or the day, by the device's own time; or `raw`, message by message, by when the broker received them. \
+             `Accept` chooses JSON, NDJSON or CSV; the latter two have the way to the next page in `Link`.",
+        )
+        .path::<DeviceId>("id", "The device.", device.as_str())
+        .query::<Resolution>("resolution", "How fine; hours when left out.")
+        .query::<UnixMillis>("from", "Where it begins; an hour, a day or a week before `to` when left out.")
+        .query::<UnixMillis>("to", "Where it ends, at most 31 days later, of `raw` one day; now when left out.")
+        .query_of(
+            "metric",
+            "Only these: up to 16 names with commas between.",
+            json!({"type": "string", "minLength": 1}),
+        )
+        .query_of(
+            "limit",
+            "Most items of the page.",
+            json!({"type": "integer", "minimum": 1, "maximum": MOST_ITEMS, "default": ITEMS}),
+        )
+        .query_of("cursor", "The `next_cursor` of the page before.", json!({"type": "string", "minLength": 1}))
+        .answers(200, about, &page)
+        .answers_lines(200, about, &vec![Line::Span(span()), Line::Message(message)])
+        .answers_text(
+            200,
+            about,
+            CSV,
+            "time,metric,count,sum,min,max,last,value\r\n2026-01-20T10:00:00Z,environment.temperature,60,1290,21,22,21.5,21.5\r\n",
+        )
+        .with(200, "link", "The next page, of NDJSON and CSV.")
+        .refuses(Kind::NotFound, "you have no such device")
+        .refuses_faults(&[("?resolution", "must be raw, hour or day")])
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use crate::routes::Route;
+
+    use super::*;
+
+    #[test]
+    fn what_is_described_is_what_the_routes_answer() {
+        let answered =
+            [Route::Health, Route::Telemetry(sample::device_id().as_str())].map(|route| match route {
+                Route::Health | Route::Telemetry(_) => (route.pattern(), "GET"),
+            });
+        let described: BTreeSet<_> = operations()
+            .iter()
+            .map(|operation| {
+                let path = operation.example_path();
+                assert_eq!(Route::of(&path).map(Route::pattern), Some(operation.path));
+                (operation.path, operation.method.as_str())
+            })
+            .collect();
+        assert_eq!(described, BTreeSet::from(answered));
+    }
+}
