@@ -14,7 +14,7 @@ use rs1_domain::wire::OtaPhase;
 use rs1_domain::{FirmwareVersion, UnixMillis};
 use serde::{Deserialize, Serialize};
 
-use crate::fact::{Decision, Fact, Report, Sighting};
+use crate::fact::{Decision, Fact, Report, Sighting, is_turned_away};
 use crate::policy::Policy;
 
 /// Where a device stands in a rollout.
@@ -22,7 +22,8 @@ use crate::policy::Policy;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DeviceState {
-    /// To be triggered (again): its trigger found no subscriber, or was taken back.
+    /// To be triggered (again): its trigger found no subscriber, or was taken back; or we turned the device away when it
+    /// came to download.
     Eligible,
     /// Its trigger is decided, and perhaps delivered and acknowledged.
     Triggered,
@@ -501,6 +502,8 @@ impl Attempt {
             OtaPhase::Verifying | OtaPhase::Installing => (Some(Phase::Verifying), None),
             OtaPhase::Success => (None, Some(end(EndKind::Success))),
             OtaPhase::Failed if report.is_refusal() => (None, Some(end(EndKind::Refused))),
+            // What it comes to follows from the newest report.
+            OtaPhase::Failed if status.error.as_deref().is_some_and(is_turned_away) => (None, None),
             OtaPhase::Failed => (None, Some(end(EndKind::Failed))),
         };
         self.furthest = self.furthest.max(phase);
@@ -582,7 +585,8 @@ impl Attempt {
             Decision::TooManyDownloads => Some((at, DeviceState::Failed)),
         });
         // A trigger that was on its way already reaches the device all the same, and what comes of it counts.
-        let cancelled = self.cancelled_at.filter(|_| !self.was_sent()).map(|at| (at, DeviceState::Cancelled));
+        let is_idle = !self.was_sent() || self.is_turned_away();
+        let cancelled = self.cancelled_at.filter(|_| is_idle).map(|at| (at, DeviceState::Cancelled));
         // Whoever was not asked, and runs the image later all the same, does not do it for us.
         let taken_back_at = self.taken_back_at();
         let running_at =
@@ -637,6 +641,9 @@ impl Attempt {
         if self.installed_at().is_some() {
             return DeviceState::Installed;
         }
+        if self.is_turned_away() {
+            return DeviceState::Eligible;
+        }
         match self.furthest {
             Some(Phase::Verifying) => DeviceState::Verifying,
             Some(Phase::Downloading) => DeviceState::Downloading,
@@ -644,6 +651,13 @@ impl Attempt {
             None if self.taken_back_at().is_some() => DeviceState::Eligible,
             Some(Phase::Pending) | None => DeviceState::Triggered,
         }
+    }
+
+    /// Whether the device gave up because we turned it away.
+    fn is_turned_away(&self) -> bool {
+        self.newest.as_ref().is_some_and(|newest| {
+            newest.status == OtaPhase::Failed && newest.error.as_deref().is_some_and(is_turned_away)
+        })
     }
 
     /// When its trigger found nobody, or was withdrawn, if the device was not asked in some other way.

@@ -136,6 +136,17 @@ pub fn is_refusal(error: &str) -> bool {
     REFUSALS.contains(&code.as_str())
 }
 
+/// Problem types (RFC 9457) of downloads that we refuse for the rollout's sake: it is paused or over, its artifact is
+/// withdrawn, or the link was not used in time.
+const TURNED_AWAY: [&str; 3] = ["not-in-rollout", "url-expired", "yanked"];
+
+/// Whether an error text names a problem with which we turned the device away, anywhere, with hyphens or underscores:
+/// `http_403_not-in-rollout`. That the device then gives up says nothing about the image.
+pub fn is_turned_away(error: &str) -> bool {
+    let error = error.replace('_', "-").to_ascii_lowercase();
+    TURNED_AWAY.iter().any(|problem| error.contains(problem))
+}
+
 /// What a device said of itself that matters to its update.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sighting {
@@ -199,6 +210,12 @@ mod tests {
             "DOWNGRADE: 1.1.0 < 1.2.0",
         ] {
             assert!(is_refusal(text), "{text}");
+        }
+        for text in ["http_403_not-in-rollout", "download: 403 URL_EXPIRED", "yanked"] {
+            assert!(is_turned_away(text) && !is_refusal(text), "{text}");
+        }
+        for text in ["", "http_403_bad-signature", "http_429_too-many-attempts", "hash_mismatch"] {
+            assert!(!is_turned_away(text), "{text}");
         }
         for text in
             ["", "hash_mismatch", "download failed: no memory of it", "partition write error", "timeout"]

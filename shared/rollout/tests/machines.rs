@@ -159,6 +159,52 @@ fn device_refused_is_not_retried_and_counted_apart_from_failed() {
 }
 
 #[test]
+fn device_turned_away_while_paused_is_no_failure_and_is_asked_again_after_the_resume() {
+    let mut world = World::new(rollout(vec![last_stage()]), fleet([0], 20));
+    world.run();
+    world.send_all();
+    world.report(0, Downloading);
+    world.rollout = world.rollout.after(Verb::Pause, world.now).unwrap();
+    world.later(seconds(1));
+    let error = Some("http_403_not-in-rollout");
+    for index in 1..20 {
+        // In whatever order they come.
+        world.tell(index, report_with(Failed, world.now, world.now, error));
+        world.tell(index, report_with(Pending, UnixMillis(world.now.0 - 100), world.now, None));
+    }
+    assert_eq!((world.count(DeviceState::Eligible), world.count(DeviceState::Downloading)), (19, 1));
+    let plan = world.run();
+    assert_eq!(plan.actions, []);
+    assert_eq!((plan.report.total.failures, plan.report.total.outcomes), (0, 0));
+
+    world.rollout = world.rollout.after(Verb::Resume, world.now).unwrap();
+    world.later(minutes(1));
+    assert_eq!(triggers(&world.run()), 19);
+    world.send_all();
+    (0..20).for_each(|index| world.confirm(index));
+    world.run();
+    assert_eq!(world.rollout.status, Status::Completed);
+}
+
+#[test]
+fn device_turned_away_after_an_abort_is_cancelled_and_does_not_look_like_a_spike() {
+    let mut world = World::new(rollout(vec![last_stage()]), fleet([0], 20));
+    world.run();
+    world.send_all();
+    world.report(0, Downloading);
+    world.rollout = world.rollout.after(Verb::Abort, world.now).unwrap();
+    world.later(seconds(1));
+    for index in 0..20 {
+        world.tell(index, report_with(Failed, world.now, world.now, Some("http_403_not-in-rollout")));
+    }
+    assert!(world.fleet.recent_failures.is_empty());
+    assert_eq!(decisions(&world.run()), [Decision::Cancelled; 20]);
+    assert_eq!(world.count(DeviceState::Cancelled), 20);
+    world.later(minutes(1));
+    assert_eq!(world.run().actions, [], "there is nothing left to decide");
+}
+
+#[test]
 fn device_reports_arrive_late_a_state_only_moves_forward() {
     for (so_far, late) in [
         (vec![Downloading], Pending),

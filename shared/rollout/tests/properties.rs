@@ -34,7 +34,11 @@ fn any_phase() -> impl Strategy<Value = OtaPhase> {
 fn any_fact() -> impl Strategy<Value = Fact> {
     let at = || (1_i64..600).prop_map(|tenths| T0.plus(tenths * 100));
     let skew = prop_oneof![Just(0), -minutes(5)..minutes(5), Just(-T0.0), Just(days(4_000))];
-    let error = proptest::option::of(prop_oneof![Just("hash_mismatch"), Just("no_memory: 3 KB")]);
+    let error = proptest::option::of(prop_oneof![
+        Just("hash_mismatch"),
+        Just("no_memory: 3 KB"),
+        Just("http_403_not-in-rollout")
+    ]);
     let reports = (any_phase(), at(), skew, error).prop_map(|(phase, received_at, skew, error)| {
         report_with(phase, UnixMillis((received_at.0 + skew).max(0)), received_at, error)
     });
