@@ -94,6 +94,13 @@ export async function raise({ devices, faults, settings = {}, size = 48 * 1024, 
         return id;
       },
 
+      /** Pauses the rollout, unless it has just paused by itself. @returns {Promise<boolean>} whether that was we */
+      async pause(id) {
+        const answer = await operator.ask('POST', `/admin/rollouts/${id}/pause`, { body: { reason: 'somebody wants to have a look' } });
+        if (![200, 409].includes(answer.status)) throw new Error(`pause: ${answer.status}: ${answer.text}`);
+        return answer.status === 200;
+      },
+
       /**
        * Waits until the rollout is as asked for, and tells how it goes meanwhile.
        * @param {string} id
