@@ -30,6 +30,8 @@ const SCENARIOS = ['tests/scenarios/run.mjs', 'good', 'abort', '--devices', '60'
 const TEST_TIMEOUT_MS = 180_000;
 /** A file counts as a test, and the releases are one file: some fifty runs of wrangler, a minute and a half when nothing else runs. */
 const DELIVERY_TIMEOUT_MS = 900_000;
+/** One file, too: some thousands of calls of a generated client, a minute when nothing else runs. */
+const CONTRACT_TIMEOUT_MS = 300_000;
 const STAGE_TIMEOUT_MS = 30 * 60_000;
 const TAIL_LINES = 600;
 
@@ -66,6 +68,7 @@ const STAGES = [
   { id: 'migrations', title: 'migrations', run: migrations },
   { id: 'deploy', title: 'deployments, dry', after: ['build'], run: deployments },
   { id: 'integration', title: 'integration tests', after: ['build'], run: (tools) => nodeTests(tools, join('tests', 'integration')) },
+  { id: 'contract', title: 'the API and its document', after: ['build'], run: (tools) => nodeTests(tools, join('tests', 'contract'), CONTRACT_TIMEOUT_MS) },
   { id: 'smoke', title: 'the whole stack, once', after: ['build'], run: smoke },
   { id: 'scenarios', title: 'rollouts to a small fleet', after: ['build'], run: scenarios },
 ];

@@ -9,7 +9,7 @@
 //   wasm32 library      from rustup, or built from Debian's packages (lib/wasm-rust.mjs)
 //   worker-build        as new as the crate `worker`: turns a crate into a Workers bundle
 //   wasm-bindgen        as new as the crate `wasm-bindgen`: writes the JavaScript side
-//   Python programs     zizmor and check-jsonschema, for `npm test` (lib/python-tools.mjs)
+//   Python programs     zizmor, schemathesis and what they need, for `npm test` (lib/python-tools.mjs)
 //
 // `RS1_CACHE` moves the cache (default ~/.cache/rs1-cloud); `RS1_WASM_TOOLCHAIN=rustup|debian` insists on one way.
 

@@ -11,12 +11,12 @@ import { SetupError, duration, say } from './say.mjs';
 
 /** Names every package; a version that changes there is another environment. */
 const LIST = join(ROOT, 'tools', 'python-tools.txt');
-const PROGRAMS = ['zizmor', 'check-jsonschema'];
+const PROGRAMS = ['zizmor', 'check-jsonschema', 'schemathesis', 'openapi-spec-validator'];
 
 /**
  * Installs what LIST names, unless exactly that is installed.
  * @param {NodeJS.ProcessEnv} env
- * @returns {Promise<{ zizmor: string, checkJsonschema: string }>} the programs' paths
+ * @returns {Promise<{ zizmor: string, checkJsonschema: string, schemathesis: string, openapiSpecValidator: string }>} the programs' paths
  */
 export async function ensurePythonTools(env) {
   const root = join(TOOLS, `python-${createHash('sha256').update(readFileSync(LIST)).digest('hex').slice(0, 12)}`);
@@ -28,13 +28,13 @@ export async function ensurePythonTools(env) {
     });
     if (!(await works())) throw new SetupError(`${PROGRAMS.join(' and ')} were installed, but do not run`, { advice: [`delete ${root} and run the command again`] });
   }
-  return { zizmor: bin('zizmor'), checkJsonschema: bin('check-jsonschema') };
+  return { zizmor: bin('zizmor'), checkJsonschema: bin('check-jsonschema'), schemathesis: bin('schemathesis'), openapiSpecValidator: bin('openapi-spec-validator') };
 }
 
 async function install(root, env) {
   const started = Date.now();
   await ensurePython(env);
-  say(`${PROGRAMS.join(', ')}: installing from PyPI; npm test checks the workflows with them`);
+  say(`${PROGRAMS.join(', ')}: installing from PyPI; npm test checks the workflows and the API with them`);
   rmSync(root, { recursive: true, force: true });
   mkdirSync(TOOLS, { recursive: true });
   const created = await capture('python3', ['-m', 'venv', root], { env });
@@ -55,5 +55,5 @@ async function install(root, env) {
 /** Debian has `venv` in a package of its own. */
 async function ensurePython(env) {
   const { ok } = await capture('python3', ['-c', 'import venv, ensurepip'], { env });
-  if (!ok) await ensureDebianPackages(['python3', 'python3-venv'], 'checking the workflows');
+  if (!ok) await ensureDebianPackages(['python3', 'python3-venv'], 'checking the workflows and the API');
 }

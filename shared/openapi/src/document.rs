@@ -208,7 +208,11 @@ impl Writer {
     fn body(&mut self, body: Body) -> Value {
         let mut media = Map::new();
         if let Some(schema) = body.schema {
-            media.insert("schema".to_owned(), schema(&mut self.requests).to_value());
+            let mut schema = schema(&mut self.requests).to_value();
+            if let (Some(most), Some(array)) = (body.lines, schema.as_object_mut()) {
+                array.extend([("minItems".to_owned(), 1.into()), ("maxItems".to_owned(), most.into())]);
+            }
+            media.insert("schema".to_owned(), schema);
         }
         let examples: Map<_, _> = body
             .examples
@@ -338,10 +342,11 @@ fn capitalized(word: &str) -> String {
     letters.next().map(|first| first.to_ascii_uppercase()).into_iter().chain(letters).collect()
 }
 
-/// Descriptions come from doc comments, whose links lead nowhere in this document.
+/// Descriptions come from doc comments, whose links lead nowhere in this document; and what may be left out is not null by default.
 fn clean(value: &mut Value) {
     match value {
         Value::Object(object) => {
+            object.retain(|name, value| name != "default" || !value.is_null());
             for (name, value) in object {
                 match value {
                     Value::String(text) if name == "description" => *text = without_links(text),

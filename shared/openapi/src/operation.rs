@@ -138,6 +138,8 @@ pub(crate) struct Body {
     pub required: bool,
     /// Most bytes.
     pub limit: usize,
+    /// Most lines, where it has lines.
+    pub lines: Option<usize>,
     pub schema: Option<SchemaOf>,
     pub examples: Vec<(&'static str, Value)>,
 }
@@ -312,14 +314,14 @@ impl Operation {
         self.parameter(Parameter { place: "query", name, about, required: true, schema, example })
     }
 
-    /// `limit` and `cursor`.
+    /// `limit` and `cursor`, which is of that pattern.
     #[must_use]
-    pub fn paged(self) -> Self {
+    pub fn paged(self, cursor: &str) -> Self {
         let limit = json!({"type": "integer", "minimum": 1, "maximum": PAGE_MAX, "default": PAGE_DEFAULT});
         self.query_of("limit", "Most items of the page.", limit).query_of(
             "cursor",
             "The `next_cursor` of the page before.",
-            json!({"type": "string", "minLength": 1}),
+            json!({"type": "string", "pattern": cursor}),
         )
     }
 
@@ -346,7 +348,15 @@ impl Operation {
     #[must_use]
     pub fn takes<T: JsonSchema>(self, examples: Vec<(&'static str, Value)>) -> Self {
         let (schema, about) = (Some(schema_of::<T>()), String::new());
-        self.body(Body { media: JSON, about, required: true, limit: limits::API_BODY, schema, examples })
+        self.body(Body {
+            media: JSON,
+            about,
+            required: true,
+            limit: limits::API_BODY,
+            lines: None,
+            schema,
+            examples,
+        })
     }
 
     /// The body may be left out.
@@ -372,14 +382,30 @@ impl Operation {
     pub fn takes_lines<T: JsonSchema>(self, most: usize, lines: Vec<Value>) -> Self {
         let about = format!("JSON objects, one a line, at most {most}; empty lines are left out.");
         let (schema, examples) = (Some(schema_of::<Vec<T>>()), vec![("lines", Value::from(lines))]);
-        self.body(Body { media: NDJSON, about, required: true, limit: limits::API_BODY, schema, examples })
+        self.body(Body {
+            media: NDJSON,
+            about,
+            required: true,
+            limit: limits::API_BODY,
+            lines: Some(most),
+            schema,
+            examples,
+        })
     }
 
     /// A body of bytes, which the handler streams.
     #[must_use]
     pub fn takes_bytes(self, media: &'static str, about: &str) -> Self {
         let (about, limit) = (about.to_owned(), limits::STREAMED_BODY);
-        self.body(Body { media, about, required: true, limit, schema: None, examples: Vec::new() })
+        self.body(Body {
+            media,
+            about,
+            required: true,
+            limit,
+            lines: None,
+            schema: None,
+            examples: Vec::new(),
+        })
     }
 
     /// Most bytes that the body may have; 0 where none is taken.

@@ -13,6 +13,14 @@ pub const NOW: UnixMillis = UnixMillis(1_768_903_200_000);
 /// Randomness of every example.
 const RANDOM: [u8; 10] = *b"RS-1 Cloud";
 
+/// What a device's id is like.
+pub const DEVICE_ID: &str = "^[0-9a-f]{32}$";
+
+/// What the id of a record is like whose kind has that prefix.
+pub fn record_pattern(prefix: &str) -> String {
+    format!("^{prefix}-[0-9A-HJKMNP-TV-Z]{{26}}$")
+}
+
 /// The MAC address of the device.
 pub fn mac_address() -> MacAddress {
     MacAddress::from_bytes([0xaa, 0xbb, 0xcc, 0xdd, 0xee, 0x01])

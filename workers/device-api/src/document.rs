@@ -45,8 +45,8 @@ fn device_path(operation: Operation) -> Operation {
 }
 
 /// What a page is refused for.
-fn paged(operation: Operation) -> Operation {
-    operation.paged().refuses_faults(&[
+fn paged(operation: Operation, cursor: &str) -> Operation {
+    operation.paged(cursor).refuses_faults(&[
         ("?limit", "must be a whole number from 1 to 200"),
         ("?colour", "is not known; known are limit, cursor"),
     ])
@@ -176,7 +176,7 @@ fn devices() -> Vec<Operation> {
     let sent = my_devices::ResetSent { request_id: sample::record_id("cmd").to_string() };
     vec![
         paged(Operation::get("/api/devices", "listDevices", "The person's devices")
-            .of(Tag::Devices, Caller::Person))
+            .of(Tag::Devices, Caller::Person), sample::DEVICE_ID)
             .query::<bool>("online", "Those that are connected, or those that are not.")
             .query::<String>("firmware_version", "Those that run this version.")
             .query::<String>("q", "Those whose name, room or MAC address has this in it, or whose id begins so.")
@@ -276,7 +276,7 @@ fn sharing() -> Vec<Operation> {
             .about("The device is the person's, and whoever had a role with it has none any more. Accepting again says the same.")
             .answers(200, "The device, which is theirs", &my_device())
             .refuses(Kind::Conflict, "the offer is gone, or you have 50 devices and there is no room for another"),
-        paged(Operation::get("/api/transfers", "listOffers", "What is offered to the person").of(Tag::Sharing, Caller::Person))
+        paged(Operation::get("/api/transfers", "listOffers", "What is offered to the person").of(Tag::Sharing, Caller::Person), sample::DEVICE_ID)
             .answers(200, "A page, in the order of device ids", &page(transfer())),
     ]
 }
@@ -505,7 +505,7 @@ fn registry() -> Vec<Operation> {
             .of_at_most(BULK_ENROLL_BODY)
             .answers_lines(200, "A line each, with the status that it would have alone", &vec![lines])
             .refuses_faults(&no_lines),
-        paged(Operation::get("/api/admin/devices", "listRegistry", "The registry").of(Tag::Registry, Caller::Operator))
+        paged(Operation::get("/api/admin/devices", "listRegistry", "The registry").of(Tag::Registry, Caller::Operator), sample::DEVICE_ID)
             .query_of("status", "Those that are connected, or those that are not.", json!({"type": "string", "enum": ["online", "offline"]}))
             .query::<String>("version", "Those that run this version.")
             .query::<Sku>("sku", "Those of this variant.")
@@ -554,7 +554,7 @@ fn look_ups() -> Vec<Operation> {
             begins_at: sample::NOW,
             messages: 60,
             last_at: sample::NOW.plus(3_540_000),
-            metrics: BTreeMap::from([("temperature".to_owned(), metric)]),
+            metrics: BTreeMap::from([("environment.temperature".to_owned(), metric)]),
         }],
     };
     let request = sample::record_id("dia");
@@ -629,14 +629,17 @@ fn look_ups() -> Vec<Operation> {
         )
         .answers(200, "Count, sum, least, greatest and last of each metric", &hours)
         .refuses_faults(&[("?hours", "must be a whole number from 1 to 720")]),
-        paged(of_enrolled(
-            Operation::get(
-                "/api/admin/devices/{id}/audit",
-                "audit",
-                "What was done with a device, and by whom",
+        paged(
+            of_enrolled(
+                Operation::get(
+                    "/api/admin/devices/{id}/audit",
+                    "audit",
+                    "What was done with a device, and by whom",
+                ),
+                Tag::Operations,
             ),
-            Tag::Operations,
-        ))
+            &sample::record_pattern("aud"),
+        )
         .answers(200, "A page, newest first", &page(act())),
         plain(of_enrolled(
             Operation::post(
@@ -678,6 +681,7 @@ fn look_ups() -> Vec<Operation> {
         paged(
             Operation::get("/api/admin/users", "listUsers", "Who uses the app")
                 .of(Tag::Operations, Caller::Operator),
+            &sample::record_pattern("usr"),
         )
         .query::<EmailAddress>("q", "Those of this e-mail address.")
         .answers(200, "A page, oldest first", &page(somebody())),
@@ -690,6 +694,7 @@ fn look_ups() -> Vec<Operation> {
         paged(
             Operation::get("/api/admin/security-log", "securityLog", "What somebody tried")
                 .of(Tag::Operations, Caller::Operator),
+            "^sec-",
         )
         .query::<String>("kind", "Events of this kind.")
         .answers(200, "A page, newest first; a burst is one row that counts", &page(event())),

@@ -107,7 +107,7 @@ fn backups() -> Vec<Operation> {
     let no_parameter = [("?colour", "is not known; known are ")];
     vec![
         of_operator(Operation::get("/admin/backups", "listBackups", "The backups of the database"))
-            .paged()
+            .paged("^[0-9T-]{10,15}$")
             .answers(200, "A page, newest first", &Page { items: vec![backup()], next_cursor: None })
             .refuses_faults(&[("?limit", "must be a whole number from 1 to 200")]),
         of_operator(Operation::post("/admin/backups", "makeBackup", "Begin a backup"))

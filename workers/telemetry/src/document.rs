@@ -70,7 +70,8 @@ fn of_enrolled(operation: Operation) -> Operation {
 fn messages() -> Vec<Operation> {
     let device = sample::device_id();
     let state = json!({"online": true, "firmware_version": "1.2.0", "last_seen": sample::NOW});
-    let telemetry = json!({"device_id": device, "timestamp": sample::NOW, "metrics": {"temperature": 21.5}});
+    let telemetry =
+        json!({"device_id": device, "timestamp": sample::NOW, "metrics": {"system.free_heap": 150_000}});
     let ota = json!({
         "status": "downloading", "rollout_id": sample::record_id("rol"), "version": "1.2.0",
         "timestamp": sample::NOW, "progress": 40,

@@ -64,6 +64,7 @@ struct Body<'a> {
     payload_b64: Option<Cow<'a, str>>,
     /// When the broker received the message, in Unix milliseconds.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(range(min = 0, max = 253_402_300_799_999_i64)))]
     publish_received_at: Option<i64>,
 }
 

@@ -52,6 +52,7 @@ struct Body {
     connected_at: Option<i64>,
     /// When it ended, in Unix milliseconds.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(range(min = 0, max = 253_402_300_799_999_i64)))]
     disconnected_at: Option<i64>,
     /// The same, where the rule does not select `disconnected_at`.
     #[serde(default)]
