@@ -123,6 +123,7 @@ describe('workers that are configured well', () => {
       ['/api/admin/devices/x/telemetry', 'GET, HEAD'],
       ['/api/admin/security-log', 'GET, HEAD'],
       ['/api/devices/x/telemetry', 'GET, HEAD'],
+      ['/api/devices/x/events', 'GET, HEAD'],
       ['/webhook/mqtt-auth', 'POST'],
       ['/webhook/mqtt-acl', 'POST'],
       ['/webhook/device-state', 'POST'],

@@ -104,6 +104,26 @@ test('as a table or line by line, a page leads to the next, and the app may read
   assert.equal(head.bytes.length, 0);
 });
 
+test('what happened is kept once, and told newest first', async () => {
+  const at = Date.now() - 2 * MINUTE;
+  const log = (ts, tag, msg) => ({ ts, lvl: 'I', tag, msg });
+  const logs = [log(1_000, 'BOOT', 'boot:power_on'), log(31_000, 'OTA', 'ota_failed:sha256'), log(60_000, 'WIFI', 'all is well')];
+  const payload = telemetry(device, { at, uptime_sec: 61, logs });
+  const id = messageId();
+  for (let twice = 0; twice < 2; twice += 1) {
+    isStatus(await cloud.emqx.message(topicOf(device, 'telemetry'), payload, { columns: { id, publish_received_at: at } }), 202);
+  }
+  const events = () => ada.call('GET', `/api/devices/${device.id}/events`);
+  const found = await eventually('the events', async () => (await events()).json.items.length > 0 && events());
+  const seen = found.json.items.map(({ time, ...rest }) => ({ ...rest, ago: at - Date.parse(time) }));
+  assert.deepEqual(seen, [
+    { kind: 'ota_failed', detail: 'sha256', count: 1, ago: 30_000 },
+    { kind: 'boot', detail: 'power_on', count: 1, ago: 60_000 },
+  ]);
+  const eve = await cloud.signIn('eve@example.com');
+  isProblem(await eve.call('GET', `/api/devices/${device.id}/events`), 404, []);
+});
+
 test('nobody else is told, and what is wrong with a question is all named', async () => {
   const eve = await cloud.signIn('eve@example.com');
   isProblem(await eve.call('GET', path), 404, []);

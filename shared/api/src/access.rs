@@ -1,7 +1,7 @@
 //! May this person do that with this device?
 
 use rs1_domain::{DeviceId, Problem, Role, Verb};
-use rs1_store::access::RoleRow;
+use rs1_store::access::{RoleRow, Sight};
 
 /// The device that a path names.
 ///
@@ -27,6 +27,16 @@ pub fn require(role: Option<RoleRow>, verb: Verb) -> Result<Role, Problem> {
         Verb::Delete => "give the device up or reset it",
     };
     Err(Problem::forbidden(format!("the role {role} may not {what}")))
+}
+
+/// The [`Sight`] of somebody who may see a device and what it says.
+///
+/// # Errors
+/// As [`require`].
+pub fn may_view(sight: Option<Sight>) -> Result<Sight, Problem> {
+    let sight = sight.ok_or_else(unknown_device)?;
+    require(Some(RoleRow { role: sight.role }), Verb::View)?;
+    Ok(sight)
 }
 
 /// 404 for a device that is not there, or not there for this person.

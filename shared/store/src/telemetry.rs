@@ -157,6 +157,98 @@ pub fn hours_between(device: &DeviceId, from_hour: i64, until_hour: i64, limit: 
     }
 }
 
+/// A row of `telemetry_events`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventRow {
+    /// The device; not read back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device_id: Option<DeviceId>,
+    /// When, by the device's clock.
+    #[serde(with = "as_millis")]
+    pub at: UnixMillis,
+    /// Which line of which message.
+    pub mark: String,
+    /// What.
+    pub kind: String,
+    /// What stood behind it.
+    pub detail: String,
+    /// How often the message says so.
+    pub count: i64,
+}
+
+/// Most events that are kept of a device's hour; of more there are only the lines in the archive. A batch that crosses it is
+/// written whole.
+const EVENTS_AN_HOUR: u32 = 100;
+
+/// Writes events of devices that are enrolled; those that are there already stay as they are.
+///
+/// # Errors
+/// When the list cannot be written as JSON, which these types always can.
+pub fn record_events(events: &[EventRow]) -> Result<Statement, serde_json::Error> {
+    Ok(Statement {
+        name: "record_events",
+        sql: "/* record_events */
+            INSERT INTO telemetry_events (device_id, at, mark, kind, detail, count)
+            SELECT e.value->>'device_id', e.value->>'at', e.value->>'mark', e.value->>'kind', e.value->>'detail', e.value->>'count'
+            FROM json_each(?1) AS e
+            WHERE EXISTS (SELECT 1 FROM devices WHERE device_id = e.value->>'device_id')
+              AND (SELECT count(*) FROM telemetry_events WHERE device_id = e.value->>'device_id'
+                AND at >= (e.value->>'at') / 3600000 * 3600000 AND at < ((e.value->>'at') / 3600000 + 1) * 3600000) < ?2
+            ON CONFLICT (device_id, at, mark) DO NOTHING",
+        params: vec![serde_json::to_string(events)?.into(), EVENTS_AN_HOUR.into()],
+    })
+}
+
+/// Which of a device's events are wanted.
+#[derive(Clone, Debug)]
+pub struct WantedEvents<'a> {
+    /// From then on.
+    pub from: UnixMillis,
+    /// Before then.
+    pub until: UnixMillis,
+    /// Only these; `None` for all.
+    pub kind: Option<&'a str>,
+    /// Only those older than the one of this time and mark.
+    pub before: Option<(UnixMillis, &'a str)>,
+    /// So many.
+    pub limit: u32,
+}
+
+/// The [`EventRow`]s of a device, newest first, that the present people may know of (see [`Sight`](crate::access::Sight)).
+pub fn events(device: &DeviceId, wanted: &WantedEvents<'_>) -> Statement {
+    let (at, mark) = wanted.before.unwrap_or((wanted.until, ""));
+    Statement {
+        name: "telemetry_events",
+        sql: "/* telemetry_events */
+            SELECT at, mark, kind, detail, count FROM telemetry_events
+            WHERE device_id = ?1 AND at < ?3
+              AND at >= max(CAST(?2 AS INTEGER), (SELECT history_from FROM devices WHERE device_id = ?1))
+              AND (at, mark) < (?4, ?5) AND (?6 IS NULL OR kind = ?6)
+            ORDER BY at DESC, mark DESC LIMIT ?7",
+        params: vec![
+            device.as_str().into(),
+            wanted.from.into(),
+            wanted.until.into(),
+            at.into(),
+            mark.into(),
+            wanted.kind.into(),
+            wanted.limit.into(),
+        ],
+    }
+}
+
+/// Deletes events before `before` for the devices after `after` up to `last`.
+pub fn delete_events(after: &str, last: &DeviceId, before: UnixMillis) -> Statement {
+    Statement {
+        name: "delete_events",
+        sql: "/* delete_events */
+            DELETE FROM telemetry_events
+            WHERE device_id IN (SELECT device_id FROM devices WHERE device_id > ?1 AND device_id <= ?2)
+              AND at < ?3",
+        params: vec![after.into(), last.as_str().into(), before.into()],
+    }
+}
+
 /// A step through the registry: the last device of the next `limit` after `after`.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Step {

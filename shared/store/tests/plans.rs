@@ -81,6 +81,20 @@ fn every_statement() -> Vec<Statement> {
         telemetry::write_rollups(&[row]).unwrap(),
         telemetry::hours(&device, 0),
         telemetry::hours_between(&device, 0, 1, 100),
+        telemetry::record_events(&[telemetry::EventRow {
+            device_id: Some(device.clone()),
+            at: NOW,
+            mark: "m-0".into(),
+            kind: "boot".into(),
+            detail: String::new(),
+            count: 1,
+        }])
+        .unwrap(),
+        telemetry::events(
+            &device,
+            &telemetry::WantedEvents { from: NOW, until: NOW, kind: None, before: None, limit: 10 },
+        ),
+        telemetry::delete_events("", &device, NOW),
         telemetry::next_devices("", 100),
         telemetry::seal_hours("", &device, 100, 48),
         telemetry::delete_hours("", &device, 100),

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rs1_domain::DeviceId;
 
+use crate::event::{self, Event};
 use crate::rollup::{Merge, Rollup, Unreadable};
 use crate::{Message, archive};
 
@@ -52,6 +53,8 @@ pub struct Plan {
     pub archive: Vec<archive::ArchiveObject>,
     /// What to write once that is done.
     pub writes: Vec<Write>,
+    /// What happened, as the new messages tell it; written with the first of the writes.
+    pub events: Vec<Event>,
     /// Places in the batch of messages that nobody may have sent: their device is not enrolled.
     pub unknown: Vec<usize>,
     /// How many messages had been counted before, or stand twice in the batch.
@@ -98,6 +101,7 @@ pub fn plan(messages: &[Message], slots: &BTreeMap<Key, Slot>) -> Plan {
             Merge::Repeated => plan.repeated = plan.repeated.saturating_add(1),
         }
     }
+    plan.events = fresh.iter().flat_map(|message| event::events_of(message)).collect();
     plan.archive = archive::objects_of(fresh);
     plan.writes = changed
         .into_iter()

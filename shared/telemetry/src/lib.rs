@@ -3,6 +3,7 @@
 //!
 //! - [`queued`]: what travels over the telemetry queue;
 //! - [`rollup`]: one device's hour: merging messages in, each id once;
+//! - [`event`]: what happened to a device, out of its log lines;
 //! - [`archive`]: archive lines, keys, and lines read back;
 //! - [`batch`]: what a batch of messages means for both, decided without I/O;
 //! - [`series`]: what both have to show when somebody asks.
@@ -25,6 +26,7 @@
 
 pub mod archive;
 pub mod batch;
+pub mod event;
 pub mod queued;
 pub mod rollup;
 pub mod series;

@@ -163,6 +163,16 @@ fn every_role_may_do_what_the_table_says_and_no_more() {
 #[test]
 fn what_devices_said_is_asked_of_another_worker_and_its_answer_passed_on() {
     let scene = scene();
+    for rest in ["/telemetry", "/events"] {
+        scene.cloud.history.answers(Some(Answer::empty(204)));
+        assert_eq!(
+            scene.get(&scene.eve, rest).status,
+            204,
+            "{rest}: whose device it is, is for the other worker to see"
+        );
+        assert_eq!(scene.cloud.history.take().len(), 1);
+    }
+    scene.cloud.history.answers(None);
     let target = scene.path("/telemetry?resolution=raw&metric=system.free_heap");
     let ask = || {
         let headers = [("accept", "text/csv"), ("origin", "https://app.optic.works"), ("if-match", "*")];

@@ -9,7 +9,7 @@ use rs1_domain::{Answer, Method, Problem, Request};
 use rs1_store::health;
 
 use crate::config::Config;
-use crate::handlers::telemetry;
+use crate::handlers::{events, telemetry};
 use crate::world::{Ports, World};
 
 /// The request headers that this worker reads.
@@ -22,6 +22,8 @@ pub(crate) enum Route<'a> {
     Health,
     /// What a device measured.
     Telemetry(&'a str),
+    /// What happened to it.
+    Events(&'a str),
 }
 
 impl<'a> Route<'a> {
@@ -30,6 +32,7 @@ impl<'a> Route<'a> {
         match *segments.as_slice() {
             ["history", "health"] => Some(Self::Health),
             ["devices", device, "telemetry"] if !device.is_empty() => Some(Self::Telemetry(device)),
+            ["devices", device, "events"] if !device.is_empty() => Some(Self::Events(device)),
             _ => None,
         }
     }
@@ -39,6 +42,7 @@ impl<'a> Route<'a> {
         match self {
             Self::Health => "/api/history/health",
             Self::Telemetry(_) => "/api/devices/{id}/telemetry",
+            Self::Events(_) => "/api/devices/{id}/events",
         }
     }
 }
@@ -72,17 +76,20 @@ async fn answer(
     if !matches!(request.method, Method::Get | Method::Head) {
         return Err(Problem::method_not_allowed(&[Method::Get, Method::Head]));
     }
-    let device = match route {
-        Route::Health => {
-            let config = config.map(|_| ());
-            return Ok(health::check("history", env!("CARGO_PKG_VERSION"), config, &world.db).await);
-        }
-        Route::Telemetry(device) => device,
-    };
+    if route == Route::Health {
+        let config = config.map(|_| ());
+        return Ok(health::check("history", env!("CARGO_PKG_VERSION"), config, &world.db).await);
+    }
     let config =
         config.map_err(|faults| Problem::unavailable(format!("configuration: {}", faults.0.join("; "))))?;
     let person = person::identify(request, &config.access_tokens)?;
-    telemetry::show(&world.db, &world.archives, &person, device, request).await
+    match route {
+        Route::Health => Err(Problem::internal("health was answered above")),
+        Route::Telemetry(device) => {
+            telemetry::show(&world.db, &world.archives, &person, device, request).await
+        }
+        Route::Events(device) => events::list(&world.db, &person, device, request).await,
+    }
 }
 
 #[cfg(test)]
@@ -93,6 +100,7 @@ mod tests {
     fn every_route_is_found_by_its_path_and_no_other() {
         assert_eq!(Route::of("/api/history/health"), Some(Route::Health));
         assert_eq!(Route::of("/api/devices/x1/telemetry"), Some(Route::Telemetry("x1")));
+        assert_eq!(Route::of("/api/devices/x1/events"), Some(Route::Events("x1")));
         for path in [
             "",
             "/",

@@ -5,7 +5,7 @@
 //! hold up the others; what could not be done for a reason that may pass is delivered again.
 //!
 //! Messages cost two statements a batch, whatever its size: one that reads the rollups they are
-//! about, one that writes them (and, by trigger, the registry). Between the two, what is new goes to
+//! about, one that writes them (and, by trigger, the registry); a third goes along if they tell of events. Between the two, what is new goes to
 //! the archive. See [`rs1_telemetry`] for why that order loses nothing and counts nothing twice.
 
 use std::collections::BTreeMap;
@@ -16,9 +16,10 @@ use rs1_domain::security::{AuthFailure, SecurityEvent};
 use rs1_domain::{RecordId, UnixMillis};
 use rs1_store::security;
 use rs1_store::sql::{rows, run};
-use rs1_store::telemetry::{self, RollupRow, RollupSlot, Written};
+use rs1_store::telemetry::{self, EventRow, RollupRow, RollupSlot, Written};
 use rs1_telemetry::archive::{self, ArchiveObject};
 use rs1_telemetry::batch::{self, Key, Plan, Slot};
+use rs1_telemetry::event::Event;
 use rs1_telemetry::{Message, Queued};
 use serde_json::json;
 
@@ -150,7 +151,7 @@ async fn ingest(messages: &[Message], world: &World<impl Ports>) -> Result<Inges
     for object in &plan.archive {
         store(&world.archives, object).await?;
     }
-    let Err(error) = count(&world.db, messages, plan.writes.clone()).await else {
+    let Err(error) = count(&world.db, messages, plan.writes.clone(), &plan.events).await else {
         return Ok(Ingested { plan, left: None });
     };
     // The messages are in the archive. If they were delivered again they might come in other
@@ -200,21 +201,32 @@ async fn store(archives: &impl Bucket, object: &ArchiveObject) -> Result<(), Por
     archives.put_new(object).await.map(|_| ())
 }
 
-/// Writes rollups; those that somebody else changed in between are read and merged again.
+/// Writes rollups, and with them events; those that somebody else changed in between are read and merged again. Events are not: who
+/// else wrote the same ones wrote the same.
 async fn count(
     db: &impl Database,
     messages: &[Message],
     mut writes: Vec<batch::Write>,
+    events: &[Event],
 ) -> Result<(), PortError> {
+    let unwritable = |error: serde_json::Error| PortError::new("write_rollups", error.to_string());
+    let mut beside = Vec::new();
+    if !events.is_empty() {
+        beside.push(
+            telemetry::record_events(&events.iter().map(event_row).collect::<Vec<_>>())
+                .map_err(unwritable)?,
+        );
+    }
     for _ in 0..ATTEMPTS {
-        if writes.is_empty() {
+        if writes.is_empty() && beside.is_empty() {
             return Ok(());
         }
         let rows: Vec<_> = writes.iter().map(row_of).collect();
-        let statement = telemetry::write_rollups(&rows)
-            .map_err(|error| PortError::new("write_rollups", error.to_string()))?;
-        let [outcome] = run(db, [statement]).await?;
-        let written: Vec<Written> = rs1_store::sql::rows(&outcome)?;
+        let mut statements = vec![telemetry::write_rollups(&rows).map_err(unwritable)?];
+        statements.append(&mut beside);
+        let outcomes = db.batch(statements).await?;
+        let outcome = outcomes.first().ok_or_else(|| PortError::new("write_rollups", "no outcome"))?;
+        let written: Vec<Written> = rs1_store::sql::rows(outcome)?;
         writes.retain(|write| {
             !written.iter().any(|done| done.device_id == write.key.0 && done.hour == write.key.1)
         });
@@ -249,6 +261,17 @@ fn row_of(write: &batch::Write) -> RollupRow {
     }
 }
 
+fn event_row(event: &Event) -> EventRow {
+    EventRow {
+        device_id: Some(event.device.clone()),
+        at: event.at,
+        mark: event.mark.clone(),
+        kind: event.kind.as_str().to_owned(),
+        detail: event.detail.clone(),
+        count: event.count,
+    }
+}
+
 /// Why an archived object could not be counted.
 enum Recount {
     /// It may go well another time.
@@ -263,7 +286,8 @@ async fn recount(key: &str, world: &World<impl Ports>) -> Result<(), Recount> {
     let body = body.ok_or_else(|| Recount::Never(format!("{key}: no such object")))?;
     let messages = archive::read_object(&body).map_err(Recount::Never)?;
     let slots = load(&world.db, &messages).await.map_err(Recount::Later)?;
-    count(&world.db, &messages, batch::plan(&messages, &slots).writes).await.map_err(Recount::Later)
+    let plan = batch::plan(&messages, &slots);
+    count(&world.db, &messages, plan.writes, &plan.events).await.map_err(Recount::Later)
 }
 
 /// Writes security events and counts failed authentications, in one transaction.

@@ -18,6 +18,8 @@ use rs1_domain::event::Tick;
 use rs1_domain::time::{DAY, HOUR, MINUTE};
 use rs1_domain::{RequestId, UnixMillis};
 use rs1_store::native::Failure;
+use rs1_store::sql::{rows, run};
+use rs1_store::telemetry::{self, EventRow, WantedEvents};
 use rs1_worker_telemetry::cron;
 use serde_json::json;
 
@@ -208,4 +210,101 @@ fn a_trigger_that_fails_says_so_and_may_run_again_next_hour() {
     assert!(block_on(cron::tick(&tick, &cloud.world.db)).is_err());
     cloud.world.db.fail(None);
     assert!(block_on(cron::tick(&tick, &cloud.world.db)).is_ok());
+}
+
+/// A message with a log, as the queue has it.
+fn tell(cloud: &Cloud, number: i64, lines: &[&str]) -> String {
+    let at = cloud.now.plus(number * MINUTE);
+    let logs: Vec<_> = lines
+        .iter()
+        .map(|line| {
+            let (tag, msg) = line.split_once(' ').unwrap();
+            json!({"ts": 1, "lvl": "E", "tag": tag, "msg": msg})
+        })
+        .collect();
+    let payload = json!({"device_id": device(), "timestamp": at, "metrics": {}, "logs": logs});
+    let message = published("telemetry", &format!("t{number}"), at, &payload);
+    assert_eq!(cloud.post("/webhook/telemetry", &message).status, 202);
+    cloud.world.queue.take().remove(0)
+}
+
+fn told(cloud: &Cloud) -> Vec<(i64, String, String, i64)> {
+    let wanted = WantedEvents {
+        from: UnixMillis(0),
+        until: cloud.now.plus(DAY),
+        kind: None,
+        before: None,
+        limit: 1_000,
+    };
+    let [outcome] = block_on(run(&cloud.world.db, [telemetry::events(&device(), &wanted)])).unwrap();
+    let minutes = |at: UnixMillis| at.since(cloud.now) / MINUTE;
+    let events = rows::<EventRow>(&outcome).unwrap().into_iter().rev();
+    events.map(|event| (minutes(event.at), event.kind, event.detail, event.count)).collect()
+}
+
+#[test]
+fn what_happened_is_kept_once_and_costs_a_statement_only_when_something_did() {
+    let cloud = Cloud::new();
+    let batch = [
+        tell(&cloud, 1, &["BOOT boot:power_on", "NVS error:4:full", "NVS error:4:full", "WIFI connected"]),
+        tell(&cloud, 2, &["RADAR radar_disconnect:uart"]),
+        tell(&cloud, 3, &["MAIN nothing"]),
+    ];
+    let before = cloud.world.db.statements_run();
+    cloud.deliver(&batch);
+    assert_eq!(cloud.world.db.statements_run() - before, 3);
+    let expected = [
+        (1, "boot".to_owned(), "power_on".to_owned(), 1),
+        (1, "error".to_owned(), "4:full".to_owned(), 2),
+        (2, "radar_disconnect".to_owned(), "uart".to_owned(), 1),
+    ];
+    assert_eq!(told(&cloud), expected);
+    cloud.deliver(&batch);
+    cloud.deliver(&batch[1..2]);
+    assert_eq!(told(&cloud), expected);
+}
+
+#[test]
+fn whatever_fails_an_event_is_kept_once() {
+    for (name, failure) in [
+        ("write_rollups", Failure::BeforeCommit),
+        ("write_rollups", Failure::AfterCommit),
+        ("record_events", Failure::BeforeCommit),
+        ("rollups_for", Failure::BeforeCommit),
+    ] {
+        let cloud = Cloud::new();
+        let batch = [tell(&cloud, 1, &["OTA ota_failed:sha256"]), tell(&cloud, 2, &["OTA ota_start"])];
+        cloud.world.db.fail_statement(name, Some(failure));
+        let settled = cloud.deliver(&batch);
+        cloud.world.db.fail(None);
+        cloud.drain();
+        for retry in settled.retries {
+            cloud.deliver(&batch[retry.index..=retry.index]);
+        }
+        let kinds: Vec<_> = told(&cloud).into_iter().map(|(_, kind, ..)| kind).collect();
+        assert_eq!(kinds, ["ota_failed", "ota_start"], "{name} {failure:?}");
+    }
+}
+
+#[test]
+fn an_event_of_an_hour_that_is_sealed_is_kept_all_the_same() {
+    let cloud = Cloud::new();
+    cloud.deliver(&[send(&cloud, 1)]);
+    block_on(cron::tick(&tick(cloud.now.plus(6 * DAY)), &cloud.world.db)).unwrap();
+    cloud.deliver(&[tell(&cloud, 2, &["CONFIG config_change:7"])]);
+    assert_eq!(told(&cloud), [(2, "config_change".to_owned(), "7".to_owned(), 1)]);
+}
+
+#[test]
+fn a_device_that_cannot_stop_telling_does_not_fill_the_database_and_the_old_goes() {
+    let cloud = Cloud::new();
+    for number in 0..60 {
+        let lines: Vec<_> = (0..10).map(|line| format!("NVS error:{number}:{line}")).collect();
+        cloud.deliver(&[tell(&cloud, number, &lines.iter().map(String::as_str).collect::<Vec<_>>())]);
+    }
+    assert_eq!(told(&cloud).len(), 100, "an hour's worth");
+    block_on(cron::tick(&tick(cloud.now.plus(90 * DAY)), &cloud.world.db)).unwrap();
+    assert_eq!(told(&cloud).len(), 100, "90 days");
+    block_on(cron::tick(&tick(cloud.now.plus(90 * DAY + HOUR)), &cloud.world.db)).unwrap();
+    assert_eq!(told(&cloud).len(), 0);
 }

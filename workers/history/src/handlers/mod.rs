@@ -1,3 +1,4 @@
 //! The handlers, one module a resource.
 
+pub mod events;
 pub mod telemetry;

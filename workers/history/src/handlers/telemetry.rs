@@ -5,14 +5,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rs1_api::access::{device_id, require};
+use rs1_api::access::{device_id, may_view};
 use rs1_api::query::Query;
 use rs1_auth::access_token::Person;
 use rs1_domain::port::{Archive, Database, PortError};
 use rs1_domain::time::{DAY, HOUR};
 use rs1_domain::wire::telemetry::is_metric_name;
-use rs1_domain::{Answer, DeviceId, Problem, Request, UnixMillis, Verb};
-use rs1_store::access::{self, RoleRow, Sight};
+use rs1_domain::{Answer, DeviceId, Problem, Request, UnixMillis};
+use rs1_store::access;
 use rs1_store::sql::{first_row, rows, run};
 use rs1_store::telemetry::{self, HourRow};
 use rs1_telemetry::archive::{folder, may_hold};
@@ -234,11 +234,6 @@ pub async fn show(
     spans.truncate(wanted.limit);
     let items: Vec<_> = spans.into_iter().map(|span| shown_span(span, &wanted)).collect();
     format::page(request, &head, &items, next.as_deref())
-}
-
-fn may_view(sight: Option<Sight>) -> Result<Sight, Problem> {
-    require(sight.map(|Sight { role, .. }| RoleRow { role }), Verb::View)?;
-    sight.ok_or_else(|| Problem::internal("a role without sight"))
 }
 
 fn span(row: &HourRow) -> Result<Span, Problem> {
