@@ -3,14 +3,16 @@
 use std::collections::BTreeMap;
 
 use rs1_domain::http::CSV;
-use rs1_domain::problem::Kind;
+use rs1_domain::problem::Kind as ProblemKind;
 use rs1_domain::{DeviceId, UnixMillis};
 use rs1_openapi::{Caller, Operation, Tag, sample};
+use rs1_telemetry::event::Kind;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::json;
 
 use crate::format::Document;
+use crate::handlers::events;
 use crate::handlers::telemetry::{Head, ITEMS, MOST_ITEMS, Resolution, ShownMessage, ShownMetric, ShownSpan};
 
 /// A page of hours or days, or of messages.
@@ -39,7 +41,47 @@ enum Line {
 /// Every operation.
 pub fn operations() -> Vec<Operation> {
     let health = Operation::get("/api/history/health", "historyHealth", "How this worker is");
-    vec![sample::health(health), telemetry()]
+    vec![sample::health(health), telemetry(), events()]
+}
+
+fn events() -> Operation {
+    let device = sample::device_id();
+    let head = events::Head { device_id: &device, from: sample::NOW, to: sample::NOW.plus(3_600_000) };
+    let event = || events::Shown {
+        time: sample::NOW,
+        kind: Kind::OtaFailed.as_str().to_owned(),
+        detail: "sha256".to_owned(),
+        count: 1,
+    };
+    let about = "What happened, newest first";
+    let items = [event()];
+    Operation::get("/api/devices/{id}/events", "deviceEvents", "What happened to a device")
+        .of(Tag::Devices, Caller::Person)
+        .about(
+            "Out of its log lines, which it sends only with its owner's consent; kept 90 days. `Accept` chooses JSON, NDJSON or CSV; \
+             the latter two have the way to the next page in `Link`.",
+        )
+        .path::<DeviceId>("id", "The device.", device.as_str())
+        .query_of("kind", "Only these.", json!({"type": "string", "enum": Kind::ALL.map(Kind::as_str)}))
+        .query::<UnixMillis>("from", "Where it begins; a week before `to` when left out.")
+        .query::<UnixMillis>("to", "Where it ends, at most 90 days later; now when left out.")
+        .query_of(
+            "limit",
+            "Most items of the page.",
+            json!({"type": "integer", "minimum": 1, "maximum": events::MOST_ITEMS, "default": events::ITEMS}),
+        )
+        .query_of("cursor", "The `next_cursor` of the page before.", json!({"type": "string", "minLength": 1}))
+        .answers(200, about, &Document { head: &head, items: &items, next_cursor: None })
+        .answers_lines(200, about, &vec![event()])
+        .answers_text(
+            200,
+            about,
+            CSV,
+            "time,kind,detail,count\r\n2026-01-20T10:00:00Z,ota_failed,sha256,1\r\n",
+        )
+        .with(200, "link", "The next page, of NDJSON and CSV.")
+        .refuses(ProblemKind::NotFound, "you have no such device")
+        .refuses_faults(&[("?kind", "must be one of boot, ota_start, …")])
 }
 
 fn telemetry() -> Operation {
@@ -96,7 +138,7 @@ fn telemetry() -> Operation {
             "time,metric,count,sum,min,max,last,value\r\n2026-01-20T10:00:00Z,environment.temperature,60,1290,21,22,21.5,21.5\r\n",
         )
         .with(200, "link", "The next page, of NDJSON and CSV.")
-        .refuses(Kind::NotFound, "you have no such device")
+        .refuses(ProblemKind::NotFound, "you have no such device")
         .refuses_faults(&[("?resolution", "must be raw, hour or day")])
 }
 
@@ -110,9 +152,11 @@ mod tests {
 
     #[test]
     fn what_is_described_is_what_the_routes_answer() {
+        let device = sample::device_id();
+        let device = device.as_str();
         let answered =
-            [Route::Health, Route::Telemetry(sample::device_id().as_str())].map(|route| match route {
-                Route::Health | Route::Telemetry(_) => (route.pattern(), "GET"),
+            [Route::Health, Route::Telemetry(device), Route::Events(device)].map(|route| match route {
+                Route::Health | Route::Telemetry(_) | Route::Events(_) => (route.pattern(), "GET"),
             });
         let described: BTreeSet<_> = operations()
             .iter()

@@ -15,29 +15,35 @@ use serde::Serialize;
 use crate::format::{self, Tabled};
 
 /// Most items of a page, and how many there are when nobody says.
-const MOST_ITEMS: u32 = 1_000;
+pub(crate) const MOST_ITEMS: u32 = 1_000;
 /// See [`MOST_ITEMS`].
-const ITEMS: u32 = 200;
+pub(crate) const ITEMS: u32 = 200;
 /// How far back a request goes that does not say, and at most, in days: events are kept so long.
 const USUAL_DAYS: i64 = 7;
 /// See [`USUAL_DAYS`].
 const MOST_DAYS: i64 = 90;
 
 /// What a JSON page says before its items.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "Events"))]
 #[derive(Serialize)]
-struct Head<'a> {
-    device_id: &'a DeviceId,
-    from: UnixMillis,
-    to: UnixMillis,
+pub(crate) struct Head<'a> {
+    pub(crate) device_id: &'a DeviceId,
+    pub(crate) from: UnixMillis,
+    pub(crate) to: UnixMillis,
 }
 
 /// An event, as it is shown.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "Event"))]
 #[derive(Serialize)]
-struct Shown {
-    time: UnixMillis,
-    kind: String,
-    detail: String,
-    count: i64,
+pub(crate) struct Shown {
+    /// When, by the device's clock.
+    pub(crate) time: UnixMillis,
+    /// What: `boot`, `radar_disconnect`, `error` and so on.
+    pub(crate) kind: String,
+    /// A reason, a version, a code; may be empty.
+    pub(crate) detail: String,
+    /// How often the message says so.
+    pub(crate) count: i64,
 }
 
 impl Tabled for Shown {
