@@ -19,8 +19,8 @@ const STAGES = [
 /** The most that may be asked for: the fleet would otherwise take 20 minutes, as it should. */
 const RATE = 10_000;
 
-/** As many downloads of a larger image as one machine can serve that plays the devices as well. */
-const DOWNLOADS = 2_000;
+/** As many as one machine serves without falling behind that plays the devices as well. */
+const STEADY = 2_000;
 
 /**
  * Failures of the last hour that pause every rollout: 5. An hour of ours is seconds, in which a share that is under every
@@ -85,7 +85,7 @@ export const SCENARIOS = {
     title: 'with 3 % of devices failing, it pauses, a person resumes it, pauses it again and resumes it, and it is done',
     scene: { faults: 'fail-download=3%', settings: NO_SPIKES, speed: 250 },
     async play(world, claims) {
-      const id = await world.rollOut({ stages: LARGE, rate_per_minute: RATE });
+      const id = await world.rollOut({ stages: LARGE, rate_per_minute: STEADY });
       let byHand = false;
       let resumed = 0;
       let done;
@@ -145,7 +145,7 @@ export const SCENARIOS = {
     title: 'downloads that are cut at random places go on from there, and send less than one range again',
     scene: { faults: 'cuts=60%', settings: NO_SPIKES, size: 256 * 1024 },
     async play(world, claims) {
-      const id = await world.rollOut({ stages: STAGES, rate_per_minute: DOWNLOADS });
+      const id = await world.rollOut({ stages: STAGES, rate_per_minute: STEADY });
       const done = await world.until(id, 'the rollout to complete', isOver);
       const record = await world.record(id);
       const truth = await world.truth();
