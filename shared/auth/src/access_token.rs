@@ -9,6 +9,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, Mac};
+use rs1_domain::json;
 use rs1_domain::{SessionId, UnixMillis, UserId};
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
@@ -118,7 +119,8 @@ impl AccessTokens {
             return Err(BadAccessToken::Signature);
         }
         let payload = URL_SAFE_NO_PAD.decode(payload).map_err(|_| BadAccessToken::Form)?;
-        let claims: Claims = serde_json::from_slice(&payload).map_err(|_| BadAccessToken::Form)?;
+        let payload = str::from_utf8(&payload).map_err(|_| BadAccessToken::Form)?;
+        let claims: Claims = json::read(payload).map_err(|_| BadAccessToken::Form)?;
         if claims.aud != AUDIENCE {
             return Err(BadAccessToken::Form);
         }

@@ -8,14 +8,15 @@
 //! Format: RFC 7515 (JWS compact), RFC 7517 (JWK), RFC 7518 (algorithms), RFC 7519 (claims).
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rs1_domain::UnixMillis;
+use rs1_domain::json;
 use rs1_domain::time::{HOUR, SECOND};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 /// Largest token that is looked at. Those of Access and of identity providers are about 1 KB.
@@ -68,20 +69,28 @@ struct Header {
     kid: String,
 }
 
-/// The claim `aud`.
+/// The claim `aud`: one text, or several.
 #[derive(Deserialize)]
-#[serde(untagged)]
-pub(crate) enum Audience {
-    One(String),
-    Several(Vec<String>),
-}
+#[serde(from = "Value")]
+pub(crate) struct Audience(Vec<String>);
 
 impl Audience {
     /// All of them.
     pub(crate) fn as_slice(&self) -> &[String] {
-        match self {
-            Self::One(one) => std::slice::from_ref(one),
-            Self::Several(several) => several,
+        &self.0
+    }
+}
+
+impl From<Value> for Audience {
+    /// What is no text is nobody's name, and so matches none of ours.
+    fn from(claim: Value) -> Self {
+        let text = |value: Value| match value {
+            Value::String(text) => Some(text),
+            _ => None,
+        };
+        match claim {
+            Value::Array(several) => Self(several.into_iter().filter_map(text).collect()),
+            one => Self(text(one).into_iter().collect()),
         }
     }
 }
@@ -143,12 +152,9 @@ impl<'a, C: for<'de> Deserialize<'de>> Token<'a, C> {
     }
 }
 
-fn decode_json<T: for<'de> Deserialize<'de>>(part: &str) -> Result<T, BadToken> {
+fn decode_json<T: DeserializeOwned>(part: &str) -> Result<T, BadToken> {
     let bytes = URL_SAFE_NO_PAD.decode(part).map_err(|_| BadToken::Form)?;
-    if !bytes.starts_with(b"{") {
-        return Err(BadToken::Form);
-    }
-    serde_json::from_slice(&bytes).map_err(|_| BadToken::Form)
+    json::read(str::from_utf8(&bytes).map_err(|_| BadToken::Form)?).map_err(|_| BadToken::Form)
 }
 
 /// Judges when a token is good: `exp` and `nbf`, in Unix seconds.
@@ -171,7 +177,7 @@ impl KeySet {
     /// Reads a JWKS; keys of other types, for other uses, and keys without an id, are left out.
     /// `None` if it is no JWKS at all.
     pub fn parse(text: &str) -> Option<Self> {
-        let document: Value = serde_json::from_str(text).ok()?;
+        let document = json::parse(text).ok()?;
         let keys = document.get("keys")?.as_array()?;
         let usable = keys.iter().filter_map(|key| {
             let field = |name| key.get(name).and_then(Value::as_str);
@@ -259,16 +265,18 @@ impl KeyCache {
 
 /// The caches of several issuers, by where their keys are.
 #[derive(Debug, Default)]
-pub struct KeyCaches(RefCell<BTreeMap<String, Rc<RefCell<KeyCache>>>>);
+pub struct KeyCaches(RefCell<Vec<(String, Rc<RefCell<KeyCache>>)>>);
 
 impl KeyCaches {
     /// The cache of the keys that are there.
     pub fn of(&self, jwks_url: &str) -> Rc<RefCell<KeyCache>> {
         let mut caches = self.0.borrow_mut();
-        if let Some(cache) = caches.get(jwks_url) {
+        if let Some((_, cache)) = caches.iter().find(|(url, _)| url == jwks_url) {
             return Rc::clone(cache);
         }
-        Rc::clone(caches.entry(jwks_url.to_owned()).or_default())
+        let cache = Rc::default();
+        caches.push((jwks_url.to_owned(), Rc::clone(&cache)));
+        cache
     }
 }
 

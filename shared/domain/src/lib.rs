@@ -10,6 +10,7 @@
 //! - which part of a file a request selects: [`range`];
 //! - what else wakes a worker: [`event`] (a batch from a queue, a tick of the clock);
 //! - what operators ask devices: [`diagnostics`];
+//! - how what is stored becomes a type again: [`json`];
 //! - what every worker has: [`config`] (settings, all faults named), [`health`];
 //! - what a route may ask of the world: [`port`] (database, buckets, queues, keys), implemented for
 //!   the Workers runtime by `rs1-platform` and natively by test doubles.
@@ -34,6 +35,7 @@ pub mod health;
 pub mod hex;
 pub mod http;
 pub mod id;
+pub mod json;
 pub mod limits;
 pub mod port;
 pub mod problem;

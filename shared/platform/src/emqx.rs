@@ -6,6 +6,7 @@
 //! subscriber) or 503 (some failed). An empty bulk makes it fail inside, so it is never sent one.
 
 use rs1_domain::config::BrokerApi;
+use rs1_domain::json;
 use rs1_domain::port::{Broker, PortError, Publication, Published, Qos};
 use serde::{Deserialize, Serialize};
 
@@ -137,16 +138,13 @@ fn bulk(messages: &[Publication]) -> serde_json::Result<String> {
 /// # Errors
 /// Whatever leaves open what became of them.
 fn read_bulk(status: u16, text: &str, count: usize) -> Result<Result<Vec<Published>, String>, String> {
+    /// It has the one or the other.
     #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Item {
-        Taken {
-            #[expect(dead_code, reason = "that there is one tells the kinds of items apart")]
-            id: String,
-        },
-        Not {
-            reason_code: u32,
-        },
+    struct Item {
+        #[serde(default)]
+        id: Option<String>,
+        #[serde(default)]
+        reason_code: Option<u32>,
     }
     match status {
         200 | 202 | 503 => {}
@@ -154,16 +152,17 @@ fn read_bulk(status: u16, text: &str, count: usize) -> Result<Result<Vec<Publish
         _ => return Err(unexpected(status, text)),
     }
     // A node that is starting or stopping answers 503 as well, with something else in it.
-    let items: Vec<Item> = serde_json::from_str(text).map_err(|_| unexpected(status, text))?;
+    let items: Vec<Item> = json::read(text).map_err(|_| unexpected(status, text))?;
     if items.len() != count {
         return Err(format!("{} answers for {count} messages", items.len()));
     }
     let published = items.into_iter().map(|item| match item {
-        Item::Taken { .. } => Published::Accepted,
-        Item::Not { reason_code: NO_SUBSCRIBERS } => Published::NoSubscriber,
-        Item::Not { .. } => Published::Failed,
+        Item { id: Some(_), .. } => Ok(Published::Accepted),
+        Item { reason_code: Some(NO_SUBSCRIBERS), .. } => Ok(Published::NoSubscriber),
+        Item { reason_code: Some(_), .. } => Ok(Published::Failed),
+        Item { id: None, reason_code: None } => Err(unexpected(status, text)),
     });
-    Ok(Ok(published.collect()))
+    published.collect::<Result<_, _>>().map(Ok)
 }
 
 fn unexpected(status: u16, text: &str) -> String {

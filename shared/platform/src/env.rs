@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::OnceLock;
 
+use rs1_domain::json;
 use wasm_bindgen::prelude::*;
 
 use crate::Env;
@@ -25,7 +26,7 @@ impl Vars {
     /// Reads all of them.
     pub fn read(env: &Env) -> Self {
         // The other side writes nothing but an object of strings.
-        Self(serde_json::from_str(&variables(env)).unwrap_or_default())
+        Self(json::read(&variables(env)).unwrap_or_default())
     }
 
     /// The value of that name.

@@ -13,7 +13,7 @@ use crate::rollout::Rollout;
 pub struct DryRun {
     /// The devices that each stage would reach, in the order of their turn.
     pub stages: Vec<Vec<DeviceId>>,
-    /// Everybody else, in the order of their ids.
+    /// Everybody else, in the order of the snapshot.
     pub held_back: Vec<(DeviceId, HoldBack)>,
 }
 
@@ -27,7 +27,5 @@ pub fn dry_run(rollout: &Rollout, policy: &Policy, snapshot: &Snapshot, now: Uni
         let reached = planner.reach_all(stage);
         stages.push(reached.iter().filter_map(id).collect());
     }
-    let mut held_back = planner.left_over();
-    held_back.sort_unstable();
-    DryRun { stages, held_back }
+    DryRun { stages, held_back: planner.left_over() }
 }

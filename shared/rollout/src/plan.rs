@@ -390,6 +390,12 @@ impl<'a> Planner<'a> {
         }
     }
 
+    // Once, and not where it is called: sorting is 5 KB of code.
+    #[inline(never)]
+    fn sort_by_turn(&self, indices: &mut [usize]) {
+        indices.sort_unstable_by(|a, b| self.compare_turns(*a, *b));
+    }
+
     /// Whose turn it is first: the lower cohort, then the lower id, so that the order is the same whoever asks.
     fn compare_turns(&self, a: usize, b: usize) -> Ordering {
         let cohort = |index: usize| self.candidates.get(index).map(|candidate| candidate.cohort);
@@ -400,7 +406,7 @@ impl<'a> Planner<'a> {
     /// For a dry run: reaches everybody that a stage covers, and answers them in the order of their turn.
     pub(crate) fn reach_all(&mut self, stage: &Stage) -> Vec<usize> {
         let mut reached = self.ready(&self.coverage(stage));
-        reached.sort_unstable_by(|a, b| self.compare_turns(*a, *b));
+        self.sort_by_turn(&mut reached);
         for index in &reached {
             if let Some(candidate) = self.candidates.get_mut(*index) {
                 candidate.enter(DeviceState::Triggered);
@@ -619,7 +625,7 @@ impl<'a> Planner<'a> {
         let mut turn = Vec::with_capacity(wanted.min(left_in_run));
         for mut group in [again, ready] {
             self.keep_first(&mut group, left_in_run.saturating_sub(turn.len()));
-            group.sort_unstable_by(|a, b| self.compare_turns(*a, *b));
+            self.sort_by_turn(&mut group);
             turn.append(&mut group);
         }
         let mut triggers = Triggers { triggered: 0, next_at: None, held: None };

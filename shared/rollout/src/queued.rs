@@ -1,5 +1,6 @@
 //! What travels over the queue of updates: one JSON object a queue message, told apart by `kind`.
 
+use rs1_domain::json;
 use rs1_domain::wire::OtaStatus;
 use rs1_domain::{DeviceId, UnixMillis};
 use serde::{Deserialize, Serialize};
@@ -7,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::fact::{Decision, Fact, Report, Sighting};
 
 /// One queue message.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum OtaEvent {
     /// A device reported on `ota/status`.
@@ -66,7 +67,8 @@ impl OtaEvent {
     /// # Errors
     /// Why it cannot be one: it never will.
     pub fn from_json(text: &str) -> Result<Self, String> {
-        serde_json::from_str(text).map_err(|error| error.to_string())
+        let form: Form = json::read(text).map_err(|error| error.to_string())?;
+        form.event().ok_or_else(|| "it lacks what its kind has, or is of no known kind".to_owned())
     }
 
     /// Whom it is about.
@@ -103,6 +105,58 @@ impl OtaEvent {
                 Fact::Decided { attempt: *attempt, decision: Decision::TooManyDownloads, at: *at }
             }
         }
+    }
+}
+
+/// Every field of every kind: serde's own reader of such an enum is 25 KB of code.
+#[derive(Deserialize)]
+struct Form {
+    kind: String,
+    device_id: DeviceId,
+    #[serde(default)]
+    id: Option<String>,
+    #[serde(default)]
+    received_at: Option<UnixMillis>,
+    #[serde(default)]
+    status: Option<OtaStatus>,
+    #[serde(default)]
+    sighting: Option<Sighting>,
+    #[serde(default)]
+    rollout_id: Option<String>,
+    #[serde(default)]
+    attempt: Option<u32>,
+    #[serde(default)]
+    at: Option<UnixMillis>,
+    #[serde(default)]
+    is_accepted: Option<bool>,
+}
+
+impl Form {
+    fn event(self) -> Option<OtaEvent> {
+        let device_id = self.device_id;
+        Some(match self.kind.as_str() {
+            "status" => OtaEvent::Status {
+                id: self.id?,
+                device_id,
+                received_at: self.received_at?,
+                status: self.status?,
+            },
+            "state" => OtaEvent::State { device_id, sighting: self.sighting? },
+            "trigger" => OtaEvent::Trigger {
+                device_id,
+                rollout_id: self.rollout_id?,
+                attempt: self.attempt?,
+                at: self.at?,
+                is_accepted: self.is_accepted?,
+            },
+            "download_refused" => OtaEvent::DownloadRefused {
+                device_id,
+                rollout_id: self.rollout_id?,
+                attempt: self.attempt?,
+                at: self.at?,
+            },
+            _ => return None,
+        })
     }
 }
 

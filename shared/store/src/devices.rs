@@ -41,6 +41,8 @@ pub fn enroll(devices: &[NewDevice], at: UnixMillis, by: &str) -> Result<Stateme
 /// What enrolment stored.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Enrollment {
+    /// The place in the list that was asked for, from 0.
+    pub place: usize,
     /// The device.
     pub device_id: DeviceId,
     /// Its variant, from enrolment or reported since.
@@ -52,7 +54,7 @@ pub struct Enrollment {
     pub enrolled_at: UnixMillis,
 }
 
-/// The [`Enrollment`]s of some devices.
+/// The [`Enrollment`]s of some devices, one for each place in the list whose device is enrolled.
 ///
 /// # Errors
 /// When the list cannot be written as JSON, which ids always can.
@@ -60,8 +62,8 @@ pub fn enrollments(devices: &[&DeviceId]) -> Result<Statement, serde_json::Error
     Ok(Statement {
         name: "enrollments",
         sql: "/* enrollments */
-            SELECT device_id, product_sku, sealed_key, enrolled_at FROM devices
-            WHERE device_id IN (SELECT value FROM json_each(?1))",
+            SELECT wanted.key AS place, d.device_id, d.product_sku, d.sealed_key, d.enrolled_at
+            FROM json_each(?1) AS wanted CROSS JOIN devices AS d ON d.device_id = wanted.value",
         params: vec![serde_json::to_string(devices)?.into()],
     })
 }

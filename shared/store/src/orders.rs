@@ -51,10 +51,8 @@ pub fn import(orders: &[NewOrder], now: UnixMillis) -> Result<Statement, serde_j
 /// An order, as it stands.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Order {
-    /// The device.
-    pub device_id: DeviceId,
-    /// The shop's id.
-    pub order_id: String,
+    /// The place in the list that was asked for, from 0.
+    pub place: usize,
     /// The buyer's address.
     pub email: EmailAddress,
     /// When it was shipped.
@@ -70,18 +68,19 @@ pub struct Order {
     pub owner: Option<UserId>,
 }
 
-/// The [`Order`]s of some devices.
+/// The [`Order`]s as they stand, one for each place in the list.
 ///
 /// # Errors
-/// When the list cannot be written as JSON, which ids always can.
-pub fn of_devices(devices: &[&DeviceId]) -> Result<Statement, serde_json::Error> {
+/// When the list cannot be written as JSON, which these types always can.
+pub fn stored(orders: &[NewOrder]) -> Result<Statement, serde_json::Error> {
     Ok(Statement {
-        name: "orders_of_devices",
-        sql: "/* orders_of_devices */
-            SELECT o.device_id, o.order_id, o.email, o.shipped_at, o.linked_at, o.imported_at,
+        name: "orders_stored",
+        sql: "/* orders_stored */
+            SELECT wanted.key AS place, o.email, o.shipped_at, o.linked_at, o.imported_at,
               (SELECT user_id FROM device_access AS a WHERE a.device_id = o.device_id AND a.role = 'owner') AS owner
-            FROM (SELECT DISTINCT value FROM json_each(?1)) AS wanted CROSS JOIN orders AS o ON o.device_id = wanted.value",
-        params: vec![serde_json::to_string(devices)?.into()],
+            FROM json_each(?1) AS wanted CROSS JOIN orders AS o
+              ON o.device_id = wanted.value->>'device_id' AND o.order_id = wanted.value->>'order_id'",
+        params: vec![serde_json::to_string(orders)?.into()],
     })
 }
 

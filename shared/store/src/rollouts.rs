@@ -9,10 +9,13 @@
 //!
 //! That a device has one open attempt across all rollouts is kept by a partial unique index.
 
+use rs1_domain::json;
 use rs1_domain::port::Statement;
 use rs1_domain::time::{as_millis, as_optional_millis};
 use rs1_domain::{DeviceId, FirmwareVersion, RecordId, Sku, UnixMillis};
+use serde::de::{Deserializer, Error as _};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::sql::{PageRequest, flag};
 
@@ -470,15 +473,29 @@ pub struct AttemptRow {
 }
 
 /// An [`AttemptRow`] with what its rollout brings.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RolloutAttempt {
     /// The attempt.
-    #[serde(flatten)]
     pub row: AttemptRow,
     /// The version that the rollout brings.
     pub version: FirmwareVersion,
     /// SHA-256 of its build.
     pub elf_sha256: String,
+}
+
+// By hand, because `flatten` brings another reader of everything (10 KB).
+impl<'de> Deserialize<'de> for RolloutAttempt {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        struct Brought {
+            version: FirmwareVersion,
+            elf_sha256: String,
+        }
+        let value = Value::deserialize(deserializer)?;
+        let row = json::from_value(&value).map_err(D::Error::custom)?;
+        let Brought { version, elf_sha256 } = json::from_value(&value).map_err(D::Error::custom)?;
+        Ok(Self { row, version, elf_sha256 })
+    }
 }
 
 /// The [`RolloutAttempt`]s of devices in certain rollouts.

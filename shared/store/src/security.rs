@@ -1,5 +1,6 @@
 //! The audit log, the security log and the failed authentications behind it.
 
+use rs1_domain::json;
 use rs1_domain::port::{Param, Statement};
 use rs1_domain::security::{AuthFailure, SecurityEvent, Severity};
 use rs1_domain::time::{MINUTE, as_millis};
@@ -141,7 +142,7 @@ pub(crate) fn optional_json_text<'de, D: serde::Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<Value>, D::Error> {
     let text = Option::<String>::deserialize(deserializer)?;
-    text.map(|text| serde_json::from_str(&text)).transpose().map_err(serde::de::Error::custom)
+    text.map(|text| json::parse(&text)).transpose().map_err(serde::de::Error::custom)
 }
 
 /// A page of the [`AuditRow`]s about a device, newest first.
@@ -297,7 +298,7 @@ pub struct SecurityRow {
 
 pub(crate) fn json_text<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Value, D::Error> {
     let text = String::deserialize(deserializer)?;
-    serde_json::from_str(&text).map_err(serde::de::Error::custom)
+    json::parse(&text).map_err(serde::de::Error::custom)
 }
 
 /// The greatest id there can be: lists begin there.

@@ -1,17 +1,38 @@
 //! Rows out of outcomes, and pages out of rows.
 
+use std::fmt::Display;
+
+use rs1_domain::json;
 use rs1_domain::limits::{PAGE_DEFAULT, PAGE_MAX};
 use rs1_domain::port::{Database, Outcome, PortError, Statement};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
+use serde_json::Value;
 
 /// Decodes the rows of one outcome.
 ///
 /// # Errors
 /// When a row is not a `T`: the schema and the code disagree.
 pub fn rows<T: DeserializeOwned>(outcome: &Outcome) -> Result<Vec<T>, PortError> {
-    serde_json::from_str(&outcome.rows_json).map_err(|error| PortError::new("decode rows", error.to_string()))
+    let found = parse(outcome)?;
+    let mut rows = Vec::with_capacity(found.len());
+    for row in &found {
+        rows.push(json::from_value(row).map_err(|error| undecodable(&error))?);
+    }
+    Ok(rows)
+}
+
+fn parse(outcome: &Outcome) -> Result<Vec<Value>, PortError> {
+    match json::parse(&outcome.rows_json).map_err(|error| undecodable(&error))? {
+        Value::Array(rows) => Ok(rows),
+        _ => Err(undecodable(&"they are no list")),
+    }
+}
+
+#[cold]
+fn undecodable(why: &dyn Display) -> PortError {
+    PortError::new("decode rows", why.to_string())
 }
 
 /// Decodes the only row of one outcome, if there is one.
@@ -19,7 +40,8 @@ pub fn rows<T: DeserializeOwned>(outcome: &Outcome) -> Result<Vec<T>, PortError>
 /// # Errors
 /// As [`rows`].
 pub fn first_row<T: DeserializeOwned>(outcome: &Outcome) -> Result<Option<T>, PortError> {
-    Ok(rows(outcome)?.into_iter().next())
+    let found = parse(outcome)?;
+    found.first().map(|row| json::from_value(row).map_err(|error| undecodable(&error))).transpose()
 }
 
 /// Runs a fixed number of statements as one transaction and answers exactly as many outcomes.

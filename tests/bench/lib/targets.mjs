@@ -25,4 +25,4 @@ export const STATEMENTS = {
 };
 
 /** Of a bundle, gzip. */
-export const BUNDLE = BUDGET_BYTES.telemetry;
+export const BUNDLE = BUDGET_BYTES;

@@ -3,8 +3,6 @@
 //! The counting is the platform's, by location and approximate: it keeps one caller from taking what is everybody's, and counts
 //! nothing that must be exact. So when it cannot tell, the request goes on.
 
-use std::collections::BTreeMap;
-
 use rs1_auth::access_token::Person;
 use rs1_auth::operator::Operator;
 use rs1_domain::port::{Database, Random, RateLimiter};
@@ -23,21 +21,19 @@ const MOST_REPORTED: usize = 1_000;
 
 /// Whose excess was written down, and in which minute: once is enough.
 #[derive(Debug, Default)]
-pub struct Reported(BTreeMap<String, i64>);
+pub struct Reported(Vec<(String, i64)>);
 
 impl Reported {
     /// Whether this excess is to be written down; if so, it counts as done.
     fn take(&mut self, caller: &str, minute: i64) -> bool {
-        if self.0.get(caller) == Some(&minute) {
+        if self.0.iter().any(|(known, reported)| known == caller && *reported == minute) {
             return false;
         }
-        if self.0.len() >= MOST_REPORTED {
-            self.0.retain(|_, reported| *reported == minute);
-        }
+        self.0.retain(|(_, reported)| *reported == minute);
         if self.0.len() >= MOST_REPORTED {
             return false;
         }
-        self.0.insert(caller.to_owned(), minute);
+        self.0.push((caller.to_owned(), minute));
         true
     }
 }

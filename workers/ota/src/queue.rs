@@ -12,6 +12,7 @@ use rs1_store::sql::{rows, run};
 use crate::config::Config;
 use crate::engine::advance::advance;
 use crate::engine::fold::{Told, fold};
+use crate::engine::gathered;
 use crate::engine::triggers::{self, Links};
 use crate::world::{Engine, Ports};
 
@@ -119,11 +120,12 @@ async fn step(
     random: &impl Random,
     now: UnixMillis,
 ) -> Result<Option<String>, PortError> {
-    let arrived: BTreeSet<&DeviceId> = events
-        .iter()
-        .filter(|(_, event)| matches!(event.fact(), Fact::State(sighting) if sighting.new_connection))
-        .map(|(_, event)| event.device_id())
-        .collect();
+    let arrived: BTreeSet<&DeviceId> = gathered(
+        events
+            .iter()
+            .filter(|(_, event)| matches!(event.fact(), Fact::State(sighting) if sighting.new_connection))
+            .map(|(_, event)| event.device_id()),
+    );
     if !arrived.is_empty() {
         let arrived: Vec<_> = arrived.into_iter().collect();
         let under_way = rollouts::under_way_for(&arrived)

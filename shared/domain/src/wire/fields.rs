@@ -2,9 +2,11 @@
 //!
 //! Serde stops at the first fault; a caller who has to mend a document deserves all of them.
 
+use std::fmt::Display;
+
 use serde_json::{Map, Value};
 
-use crate::{Faults, UnixMillis};
+use crate::{Faults, UnixMillis, json};
 
 /// The fields of one JSON object, and where it stands in the document.
 pub struct Fields<'a> {
@@ -92,7 +94,7 @@ pub const UNIX_MILLIS: &str = "must be Unix milliseconds, of the years 1970 to 9
 /// # Errors
 /// One fault, of the whole document: unreadable if it is no JSON.
 pub fn object(bytes: &[u8]) -> Result<Map<String, Value>, Faults> {
-    match serde_json::from_slice::<Value>(bytes) {
+    match text(bytes).map(json::parse)? {
         Ok(Value::Object(object)) => Ok(object),
         Ok(_) => Err(not_an_object()),
         Err(error) => Err(not_json(&error)),
@@ -105,7 +107,8 @@ pub fn object(bytes: &[u8]) -> Result<Map<String, Value>, Faults> {
 /// # Errors
 /// One fault, of the whole document: unreadable if it is no JSON.
 pub fn record<'a, T: serde::Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Faults> {
-    match serde_json::from_slice(bytes) {
+    // As text, because from bytes serde_json reads with another copy of its code.
+    match serde_json::from_str(text(bytes)?) {
         Ok(record) if bytes.trim_ascii_start().starts_with(b"{") => Ok(record),
         Ok(_) => Err(not_an_object()),
         Err(error) if error.is_data() => {
@@ -123,7 +126,11 @@ fn not_an_object() -> Faults {
     faults
 }
 
-fn not_json(error: &serde_json::Error) -> Faults {
+fn text(bytes: &[u8]) -> Result<&str, Faults> {
+    std::str::from_utf8(bytes).map_err(|error| not_json(&error))
+}
+
+fn not_json(error: &dyn Display) -> Faults {
     Faults::unreadable(format!("must be JSON: {error}"))
 }
 

@@ -114,7 +114,8 @@ async fn converse(mut stream: TcpStream, manner: Manner, seen: Arc<Seen>) {
                 if manner == Manner::Configures {
                     let filter =
                         subscribe.filters.iter().find(|filter| filter.path.ends_with("config/update"));
-                    let zones = r#"{"version":4,"updated_at":"2026-01-20T10:00:00Z","zones":[{}]}"#;
+                    let zones = r#"{"version":4,"updated_at":"2026-01-20T10:00:00Z","zones":[{"id":"a","name":"Sofa",
+                        "type":"include","vertices":[[0,0],[900,0],[0,900]],"sensitivity":50}]}"#;
                     Publish::new(&filter.unwrap().path, QoS::AtMostOnce, zones).write(&mut answer).unwrap();
                 }
             }

@@ -2,9 +2,12 @@
 //!
 //! The answer comes over MQTT, is kept by the telemetry worker in R2 for seven days and found there by its key.
 
+use std::fmt::Display;
+
 use rs1_api::query::Query;
 use rs1_auth::operator::Operator;
 use rs1_domain::diagnostics::{Asked, key};
+use rs1_domain::json;
 use rs1_domain::port::{Broker, Bucket, Database, Published, Random};
 use rs1_domain::problem::Kind;
 use rs1_domain::time::SECOND;
@@ -160,7 +163,7 @@ pub async fn fetch(
     let row = first_row::<DiagnosticsRow>(&found)?.ok_or_else(|| {
         Problem::not_found("the device was not asked that, or it is longer than seven days ago")
     })?;
-    let include: Vec<String> = serde_json::from_str(&row.include)
+    let include: Vec<String> = json::read(&row.include)
         .map_err(|error| Problem::internal(format!("diagnostics include: {error}")))?;
     let mut shown = Shown {
         request_id: &row.request_id,
@@ -182,8 +185,9 @@ pub async fn fetch(
     let bytes = files.get(&key(&device, &row.request_id, row.requested_at)).await?.ok_or_else(|| {
         Problem::not_found("the answer is not kept any more: it is longer than seven days ago")
     })?;
-    let kept: Kept<'_> = serde_json::from_slice(&bytes)
-        .map_err(|error| Problem::internal(format!("diagnostics {}: {error}", row.request_id)))?;
+    let strange = |why: &dyn Display| Problem::internal(format!("diagnostics {}: {why}", row.request_id));
+    let text = str::from_utf8(&bytes).map_err(|error| strange(&error))?;
+    let kept: Kept<'_> = serde_json::from_str(text).map_err(|error| strange(&error))?;
     shown.status = "answered";
     shown.answered_at = Some(answered_at);
     shown.timestamp = Some(kept.timestamp);

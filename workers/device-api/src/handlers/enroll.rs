@@ -4,8 +4,6 @@
 //! is a conflict, and what is stored stays. Which of the two it was is seen from the row: a fresh
 //! seal is never the same text twice, so a row that carries ours is new.
 
-use std::collections::BTreeMap;
-
 use rs1_auth::DeviceKey;
 use rs1_auth::operator::Operator;
 use rs1_domain::http::NDJSON;
@@ -143,42 +141,38 @@ pub async fn bulk(
     faults.require(lines.len() <= limits::BULK_ENROLL_LINES, "", "must have at most 1000 lines");
     faults.into_result(())?;
 
-    let read: Vec<_> =
-        lines.iter().map(|(line, number)| (*number, Enrolling::read(line.as_bytes()))).collect();
     let mut good = Vec::new();
+    let mut read = Vec::with_capacity(lines.len());
+    for (line, number) in lines {
+        // A good line is known by its place among the good ones.
+        read.push((number, Enrolling::read(line.as_bytes()).map(|enrolling| good.push(enrolling))));
+    }
+    let outcomes = commit(db, random, config, operator, &good, request.now).await?;
+    let mut outcomes = good.iter().zip(outcomes);
     let mut answers = Vec::with_capacity(read.len());
-    for (line, enrolling) in read {
-        match enrolling {
-            Ok(enrolling) => good.push((line, enrolling)),
-            Err(faults) => answers.push(Line {
-                number: line,
+    for (number, line) in read {
+        answers.push(match line {
+            Ok(()) => {
+                let (enrolling, outcome) =
+                    outcomes.next().ok_or_else(|| Problem::internal("an enrolment without an outcome"))?;
+                let (status, enrolled_at, detail) = match outcome {
+                    Outcome::Created(at) => (201, Some(at), None),
+                    Outcome::Same(at) => (200, Some(at), None),
+                    Outcome::Conflict(why) => (409, None, Some(why)),
+                };
+                let device_id = Some(DeviceId::of(&enrolling.mac_address));
+                Line { number, status, device_id, enrolled_at, detail, errors: Vec::new() }
+            }
+            Err(faults) => Line {
+                number,
                 status: 422,
                 device_id: None,
                 enrolled_at: None,
                 detail: None,
                 errors: faults.as_slice().to_vec(),
-            }),
-        }
-    }
-    let (numbers, enrolling): (Vec<_>, Vec<_>) = good.into_iter().unzip();
-    let ids: Vec<_> = enrolling.iter().map(|enrolling| DeviceId::of(&enrolling.mac_address)).collect();
-    let outcomes = commit(db, random, config, operator, &enrolling, request.now).await?;
-    for ((line, device_id), outcome) in numbers.into_iter().zip(ids).zip(outcomes) {
-        let (status, enrolled_at, detail) = match outcome {
-            Outcome::Created(at) => (201, Some(at), None),
-            Outcome::Same(at) => (200, Some(at), None),
-            Outcome::Conflict(why) => (409, None, Some(why)),
-        };
-        answers.push(Line {
-            number: line,
-            status,
-            device_id: Some(device_id),
-            enrolled_at,
-            detail,
-            errors: Vec::new(),
+            },
         });
     }
-    answers.sort_by_key(|answer| answer.number);
     let mut body = String::new();
     for answer in &answers {
         body.push_str(&serde_json::to_string(answer).map_err(|error| Problem::internal(error.to_string()))?);
@@ -212,7 +206,7 @@ async fn commit(
         .collect::<Option<_>>()
         .ok_or_else(|| Problem::internal("a key could not be sealed"))?;
     let ids: Vec<_> = new.iter().map(|device: &NewDevice| &device.device_id).collect();
-    let [_, stored] = run(
+    let [_, found] = run(
         db,
         [
             devices::enroll(&new, now, &operator.name).map_err(internal)?,
@@ -220,19 +214,23 @@ async fn commit(
         ],
     )
     .await?;
-    let stored: BTreeMap<_, _> =
-        rows::<Enrollment>(&stored)?.into_iter().map(|row| (row.device_id.clone(), row)).collect();
-    enrolling.iter().zip(&new).map(|(enrolling, new)| compare(enrolling, new, &stored, config)).collect()
+    let mut stored: Vec<_> = new.iter().map(|_| None).collect();
+    for row in rows::<Enrollment>(&found)? {
+        if let Some(slot) = stored.get_mut(row.place) {
+            *slot = Some(row);
+        }
+    }
+    let each = enrolling.iter().zip(&new).zip(stored);
+    each.map(|((enrolling, new), stored)| compare(enrolling, new, stored, config)).collect()
 }
 
 fn compare(
     enrolling: &Enrolling,
     new: &NewDevice,
-    stored: &BTreeMap<DeviceId, Enrollment>,
+    stored: Option<Enrollment>,
     config: &Config,
 ) -> Result<Outcome, Problem> {
-    let row =
-        stored.get(&new.device_id).ok_or_else(|| Problem::internal("an enrolment that was not stored"))?;
+    let row = stored.ok_or_else(|| Problem::internal("an enrolment that was not stored"))?;
     if row.sealed_key == new.sealed_key {
         return Ok(Outcome::Created(row.enrolled_at));
     }

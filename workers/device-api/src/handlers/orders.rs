@@ -1,14 +1,14 @@
 //! `POST /api/admin/orders/bulk` and `POST /api/admin/devices/{id}/claim`: how a device gets its owner, by what the shop sold or by
 //! support's word.
 
-use std::collections::BTreeMap;
-
 use rs1_auth::operator::Operator;
 use rs1_domain::http::NDJSON;
 use rs1_domain::port::{Database, Random};
 use rs1_domain::problem::Fault;
 use rs1_domain::wire::fields::{self, Fields};
-use rs1_domain::{Answer, DeviceId, EmailAddress, Faults, MacAddress, Problem, Request, UserId, limits};
+use rs1_domain::{
+    Answer, DeviceId, EmailAddress, Faults, MacAddress, Problem, Request, UnixMillis, UserId, limits,
+};
 use rs1_store::access::{self, OwnerRow};
 use rs1_store::orders::{self, NewOrder, Order};
 use rs1_store::sql::{first_row, rows, run};
@@ -79,6 +79,21 @@ pub(crate) struct Line {
     pub(crate) errors: Vec<Fault>,
 }
 
+impl Line {
+    /// What became of a good line.
+    fn of(number: usize, order: NewOrder, stored: Order, now: UnixMillis) -> Self {
+        let (status, detail) = if stored.email != order.email {
+            (409, Some("the order has made another address the owner"))
+        } else if stored.imported_at == now {
+            (201, None)
+        } else {
+            (200, None)
+        };
+        let (device_id, owner) = (Some(order.device_id), stored.owner);
+        Self { number, status, device_id, owner, detail, errors: Vec::new() }
+    }
+}
+
 /// Takes in up to a thousand orders, a JSON object a line (`order_id`, `mac_address`, `email`, `shipped_at`), and answers a line each.
 /// Devices that have reported already get their owner now. The same again is the same.
 ///
@@ -93,44 +108,33 @@ pub async fn import(db: &impl Database, request: &Request) -> Result<Answer, Pro
     faults.require(lines.len() <= limits::BULK_ORDERS_LINES, "", "must have at most 1000 lines");
     faults.into_result(())?;
 
-    let (mut numbers, mut good, mut answers) = (Vec::new(), Vec::new(), Vec::with_capacity(lines.len()));
+    let mut good = Vec::new();
+    let mut read = Vec::with_capacity(lines.len());
     for (line, number) in lines {
-        match read_order(line.as_bytes()) {
-            Ok(order) => {
-                numbers.push(number);
-                good.push(order);
+        // A good line is known by its place among the good ones.
+        read.push((number, read_order(line.as_bytes()).map(|order| good.push(order))));
+    }
+    let stored = commit(db, &good, request).await?;
+    let mut outcomes = good.into_iter().zip(stored);
+    let mut answers = Vec::with_capacity(read.len());
+    for (number, line) in read {
+        answers.push(match line {
+            Ok(()) => {
+                let outcome = outcomes.next().and_then(|(order, stored)| Some((order, stored?)));
+                let (order, stored) =
+                    outcome.ok_or_else(|| Problem::internal("an order that was not stored"))?;
+                Line::of(number, order, stored, request.now)
             }
-            Err(faults) => answers.push(Line {
+            Err(faults) => Line {
                 number,
                 status: 422,
                 device_id: None,
                 owner: None,
                 detail: None,
                 errors: faults.as_slice().to_vec(),
-            }),
-        }
-    }
-    let stored = commit(db, &good, request).await?;
-    for (number, order) in numbers.into_iter().zip(good) {
-        let known = stored.get(&(order.device_id.clone(), order.order_id.clone()));
-        let known = known.ok_or_else(|| Problem::internal("an order that was not stored"))?;
-        let (status, detail) = if known.email != order.email {
-            (409, Some("the order has made another address the owner"))
-        } else if known.imported_at == request.now {
-            (201, None)
-        } else {
-            (200, None)
-        };
-        answers.push(Line {
-            number,
-            status,
-            device_id: Some(order.device_id),
-            owner: known.owner.clone(),
-            detail,
-            errors: Vec::new(),
+            },
         });
     }
-    answers.sort_by_key(|answer| answer.number);
     let mut body = String::new();
     for answer in &answers {
         body.push_str(&serde_json::to_string(answer).map_err(|error| Problem::internal(error.to_string()))?);
@@ -139,29 +143,35 @@ pub async fn import(db: &impl Database, request: &Request) -> Result<Answer, Pro
     Ok(Answer::text(200, NDJSON, body))
 }
 
-/// Stores orders and links what is to be linked: one transaction of four statements, whatever the number.
+/// Stores orders and links what is to be linked: one transaction of four statements, whatever the number. What is stored is in
+/// the order of `good`.
 async fn commit(
     db: &impl Database,
     good: &[NewOrder],
     request: &Request,
-) -> Result<BTreeMap<(DeviceId, String), Order>, Problem> {
+) -> Result<Vec<Option<Order>>, Problem> {
     if good.is_empty() {
-        return Ok(BTreeMap::new());
+        return Ok(Vec::new());
     }
     let internal = |error: serde_json::Error| Problem::internal(error.to_string());
     let devices: Vec<_> = good.iter().map(|order| &order.device_id).collect();
-    let [_, _, _, stored] = run(
+    let [_, _, _, found] = run(
         db,
         [
             orders::import(good, request.now).map_err(internal)?,
             orders::link_orders(&devices, request.now).map_err(internal)?,
             orders::mark_linked(&devices, request.now).map_err(internal)?,
-            orders::of_devices(&devices).map_err(internal)?,
+            orders::stored(good).map_err(internal)?,
         ],
     )
     .await?;
-    let stored = rows::<Order>(&stored)?;
-    Ok(stored.into_iter().map(|order| ((order.device_id.clone(), order.order_id.clone()), order)).collect())
+    let mut stored: Vec<_> = good.iter().map(|_| None).collect();
+    for order in rows::<Order>(&found)? {
+        if let Some(slot) = stored.get_mut(order.place) {
+            *slot = Some(order);
+        }
+    }
+    Ok(stored)
 }
 
 /// What `POST /api/admin/devices/{id}/claim` takes: whom to, and why.

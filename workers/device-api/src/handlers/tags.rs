@@ -1,6 +1,7 @@
 //! `/api/admin/devices/{id}/tags`: labels that operators give devices, by which rollouts choose them.
 
 use rs1_api::query::Query;
+use rs1_domain::json;
 use rs1_domain::port::Database;
 use rs1_domain::wire::fields::{self, Fields};
 use rs1_domain::{Answer, DeviceId, Faults, Problem, Request};
@@ -23,8 +24,7 @@ pub async fn show(db: &impl Database, device: &str, request: &Request) -> Result
     Query::of(request).finish()?;
     let [found] = run(db, [devices::tags(&device)]).await?;
     let Tags { tags } = first_row(&found)?.ok_or_else(not_enrolled)?;
-    let tags: Vec<String> =
-        serde_json::from_str(&tags).map_err(|error| Problem::internal(error.to_string()))?;
+    let tags: Vec<String> = json::read(&tags).map_err(|error| Problem::internal(error.to_string()))?;
     Ok(shown(&device, &tags))
 }
 

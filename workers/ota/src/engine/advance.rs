@@ -1,5 +1,6 @@
 //! One rollout a step further: load, plan, commit, send.
 
+use rs1_domain::json;
 use rs1_domain::port::{Database, PortError, Queue, Random};
 use rs1_domain::{RecordId, UnixMillis};
 use rs1_rollout::selector::Selector;
@@ -156,8 +157,8 @@ pub async fn load_fleet(
 /// When what is stored cannot be read: it was written by something else than this.
 pub fn rollout_of(row: &RolloutRow) -> Result<Rollout, PortError> {
     let strange = |what: &str| PortError::new("decode rollout", format!("{}: {what}", row.rollout_id));
-    let stages: Vec<Stage> = serde_json::from_str(&row.stages).map_err(|error| json_fault(&error))?;
-    let selector: Selector = serde_json::from_str(&row.selector).map_err(|error| json_fault(&error))?;
+    let stages: Vec<Stage> = json::read(&row.stages).map_err(|error| json_fault(&error))?;
+    let selector: Selector = json::read(&row.selector).map_err(|error| json_fault(&error))?;
     Ok(Rollout {
         id: RecordId::parse("rol", &row.rollout_id).ok_or_else(|| strange("id"))?,
         sku: row.sku,
@@ -179,9 +180,9 @@ pub fn rollout_of(row: &RolloutRow) -> Result<Rollout, PortError> {
 }
 
 fn device_of(row: SnapshotRow, rollout: &Rollout) -> Result<Device, PortError> {
-    let attempt = row.facts.map(|facts| serde_json::from_str::<Box<Attempt>>(&facts)).transpose();
+    let attempt = row.facts.map(|facts| json::read::<Box<Attempt>>(&facts)).transpose();
     // Almost no device has tags, and the snapshot may be large.
-    let tags = if row.tags == "[]" { Ok(Vec::new()) } else { serde_json::from_str(&row.tags) };
+    let tags = if row.tags == "[]" { Ok(Vec::new()) } else { json::read(&row.tags) };
     Ok(Device {
         cohort: cohort(&row.device_id),
         id: row.device_id,

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use rs1_domain::json;
 use rs1_domain::port::{Database, PortError, Random};
 use rs1_domain::{DeviceId, RecordId, UnixMillis};
 use rs1_rollout::{Applied, Attempt, Fact, Target};
@@ -9,7 +10,7 @@ use rs1_store::rollouts::{self, AttemptEvent, AttemptRow, RolloutAttempt, Stray,
 use rs1_store::sql::{rows, run};
 use serde_json::{Value, json};
 
-use super::json_fault;
+use super::{gathered, json_fault};
 
 /// How often attempts that somebody else wrote in between are read and worked on again, before the rest is left to a
 /// later delivery.
@@ -71,11 +72,11 @@ pub async fn fold(
         let left = round.commit(db, random, now).await?;
         round.count(&left, &mut folded);
         // An attempt that nobody wrote and that we could not write either is one that the database refuses to open again.
-        let refused: BTreeSet<Key> = left
-            .iter()
-            .filter(|(key, revision)| refused_at.insert(key.clone(), *revision) == Some(*revision))
-            .map(|(key, _)| key.clone())
-            .collect();
+        let refused: BTreeSet<Key> = gathered(
+            left.iter()
+                .filter(|(key, revision)| refused_at.insert(key.clone(), *revision) == Some(*revision))
+                .map(|(key, _)| key.clone()),
+        );
         folded.refused = folded.refused.saturating_add(refused.len());
         open = round.facts_of(&left, &refused);
     }
@@ -89,17 +90,21 @@ pub async fn fold(
 type Key = (String, DeviceId);
 
 async fn load(db: &impl Database, told: &[Told]) -> Result<BTreeMap<Key, RolloutAttempt>, PortError> {
-    let named: BTreeSet<_> =
-        told.iter().filter_map(|one| Some((one.rollout_id.as_deref()?, &one.device_id))).collect();
-    let latest: BTreeSet<_> =
-        told.iter().filter(|one| one.rollout_id.is_none()).map(|one| &one.device_id).collect();
+    let mut named = BTreeSet::new();
+    let mut latest = BTreeSet::new();
+    for one in told {
+        match &one.rollout_id {
+            Some(rollout) => drop(named.insert((rollout.as_str(), &one.device_id))),
+            None => drop(latest.insert(&one.device_id)),
+        }
+    }
     let named: Vec<_> = named.into_iter().collect();
     let latest: Vec<_> = latest.into_iter().collect();
     let named = rollouts::attempts(&named).map_err(|error| json_fault(&error))?;
     let latest = rollouts::latest_attempts(&latest).map_err(|error| json_fault(&error))?;
     let [named, latest] = run(db, [named, latest]).await?;
     let found = rows::<RolloutAttempt>(&named)?.into_iter().chain(rows(&latest)?);
-    Ok(found.map(|one| ((one.row.rollout_id.clone(), one.row.device_id.clone()), one)).collect())
+    Ok(gathered(found.map(|one| ((one.row.rollout_id.clone(), one.row.device_id.clone()), one))))
 }
 
 /// One attempt while facts are worked into it.
@@ -130,10 +135,10 @@ impl Round {
             }
         }
         let latest: BTreeMap<DeviceId, String> =
-            latest.into_iter().map(|(device, one)| (device.clone(), one.row.rollout_id.clone())).collect();
+            gathered(latest.into_iter().map(|(device, one)| (device.clone(), one.row.rollout_id.clone())));
         let mut worked = BTreeMap::new();
         for (key, read) in found {
-            let attempt = serde_json::from_str(&read.row.facts).map_err(|error| json_fault(&error))?;
+            let attempt = json::read(&read.row.facts).map_err(|error| json_fault(&error))?;
             let (events, facts) = (Vec::new(), Vec::new());
             worked.insert(key, Worked { read, attempt, events, facts, changed: 0, noted: 0, repeated: 0 });
         }
@@ -180,10 +185,11 @@ impl Round {
         }
         let outcomes = db.batch(statements).await?;
         let written: BTreeSet<Key> = match outcomes.first() {
-            Some(outcome) if !dirty.is_empty() => rows::<WrittenAttempt>(outcome)?
-                .into_iter()
-                .map(|written| (written.rollout_id, written.device_id))
-                .collect(),
+            Some(outcome) if !dirty.is_empty() => gathered(
+                rows::<WrittenAttempt>(outcome)?
+                    .into_iter()
+                    .map(|written| (written.rollout_id, written.device_id)),
+            ),
             _ => BTreeSet::new(),
         };
         let left = dirty.into_iter().filter(|(key, _)| !written.contains(*key));

@@ -13,10 +13,19 @@ pub mod advance;
 pub mod fold;
 pub mod triggers;
 
+use std::fmt::Display;
+
 use rs1_domain::port::PortError;
+
+/// Into a set or a map, one by one: `collect` sorts first, with 8 KB of code for each type, and these are short.
+pub fn gathered<C: Default + Extend<T>, T>(items: impl IntoIterator<Item = T>) -> C {
+    let mut collection = C::default();
+    collection.extend(items);
+    collection
+}
 
 /// What could not be written as JSON, or read back. Our own types always can be, so this is a fault of ours; whoever
 /// meets it tries again, which does no harm.
-fn json_fault(error: &serde_json::Error) -> PortError {
+fn json_fault(error: &dyn Display) -> PortError {
     PortError::new("json", error.to_string())
 }

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rs1_auth::signed_url::{UrlKeys, VALID};
 use rs1_domain::event::{Batch, Delivery, Retry, Settlement};
+use rs1_domain::json;
 use rs1_domain::limits::{BROKER_BATCH, QUEUE_SENDS};
 use rs1_domain::port::{Broker, Database, PortError, Publication, Published, Qos, Queue, Random, Sending};
 use rs1_domain::time::{MINUTE, SECOND};
@@ -20,7 +21,7 @@ use rs1_store::sql::{rows, run};
 use serde::{Deserialize, Serialize};
 
 use super::fold::{Told, fold};
-use super::json_fault;
+use super::{gathered, json_fault};
 
 /// How long a consumer has a trigger in hand: longer than the broker is waited for, so that whoever claims it next knows
 /// that the first one has given up.
@@ -64,8 +65,7 @@ pub async fn enqueue(
     for part in waiting.chunks(QUEUE_SENDS) {
         let mut sendings = Vec::with_capacity(part.len());
         for trigger in part {
-            let attempt: Attempt =
-                serde_json::from_str(&trigger.facts).map_err(|error| json_fault(&error))?;
+            let attempt: Attempt = json::read(&trigger.facts).map_err(|error| json_fault(&error))?;
             let queued = Queued {
                 rollout_id: trigger.rollout_id.clone(),
                 device_id: trigger.device_id.clone(),
@@ -127,7 +127,7 @@ pub async fn hand_over(
     let mut again = BTreeSet::new();
     let mut places: BTreeMap<Queued, Vec<usize>> = BTreeMap::new();
     for (place, delivery) in deliveries.iter().enumerate() {
-        match serde_json::from_str::<Queued>(&delivery.body) {
+        match json::read::<Queued>(&delivery.body) {
             Ok(queued) => places.entry(queued).or_default().push(place),
             // None of ours: whoever looks into the dead-letter queue is to find it there.
             Err(error) => {
@@ -185,10 +185,13 @@ async fn hand_over_part(
     let claim = rollouts::claim(&keys, now, now.plus(CLAIM)).map_err(|error| json_fault(&error))?;
     let look = rollouts::triggers(&keys).map_err(|error| json_fault(&error))?;
     let [claimed, found] = run(db, [claim, look]).await?;
-    let claimed: BTreeSet<Queued> = rows::<Claimed>(&claimed)?
-        .into_iter()
-        .map(|Claimed { rollout_id, device_id, attempt }| Queued { rollout_id, device_id, attempt })
-        .collect();
+    let claimed: BTreeSet<Queued> = gathered(
+        rows::<Claimed>(&claimed)?.into_iter().map(|Claimed { rollout_id, device_id, attempt }| Queued {
+            rollout_id,
+            device_id,
+            attempt,
+        }),
+    );
     let triggers = rows::<Trigger>(&found)?;
     let mut handed = sort_unclaimed(wanted, &claimed, &triggers);
     // Those whose rollout does not go on now are forgotten by the queue, and put there again if it goes on later.

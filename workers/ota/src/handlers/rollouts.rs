@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use rs1_api::query::Query;
 use rs1_auth::operator::Operator;
+use rs1_domain::json;
 use rs1_domain::port::{Database, PortError, Random};
 use rs1_domain::wire::fields::{self, Fields};
 use rs1_domain::{Answer, DeviceId, Faults, Problem, RecordId, Request, UnixMillis};
@@ -72,11 +73,11 @@ impl<'a> Shown<'a> {
             stage_started_at: row.stage_started_at,
             stage_ends_at: rollout.stage_ends_at(),
             // Both were written by us as JSON.
-            stages: serde_json::from_str(&row.stages).unwrap_or_default(),
+            stages: json::read(&row.stages).unwrap_or_default(),
             min_rssi: row.min_rssi,
             force: row.force,
             rate_per_minute: row.rate_per_minute,
-            selector: serde_json::from_str(&row.selector).unwrap_or_default(),
+            selector: json::read(&row.selector).unwrap_or_default(),
             reason: row.reason.as_deref(),
             schedule_at: row.schedule_at,
             created_at: row.created_at,
@@ -289,7 +290,7 @@ pub async fn one(db: &impl Database, id: &str, request: &Request) -> Result<Answ
     let row = first_row::<RolloutRow>(&found)?.ok_or_else(no_such_rollout)?;
     let shown = Shown::of(&row, &rollout_of(&row)?);
     let mut body = serde_json::to_value(shown).unwrap_or_default();
-    let report: Option<Value> = row.report.as_deref().and_then(|report| serde_json::from_str(report).ok());
+    let report: Option<Value> = row.report.as_deref().and_then(|report| json::read(report).ok());
     if let Some(object) = body.as_object_mut() {
         let counts = Counts::of(&rows::<StateCount>(&counted)?);
         object.insert("counts".to_owned(), json!(counts.states));
@@ -374,8 +375,7 @@ pub async fn devices(db: &impl Database, id: &str, request: &Request) -> Result<
 }
 
 fn show_attempt(row: AttemptRow) -> Result<ShownAttempt, Problem> {
-    let attempt: Attempt =
-        serde_json::from_str(&row.facts).map_err(|error| Problem::internal(error.to_string()))?;
+    let attempt: Attempt = json::read(&row.facts).map_err(|error| Problem::internal(error.to_string()))?;
     let newest = attempt.newest.as_ref();
     Ok(ShownAttempt {
         device_id: row.device_id,
@@ -429,7 +429,7 @@ pub async fn events(db: &impl Database, id: &str, request: &Request) -> Result<A
         state: row.state,
         attempt: row.attempt,
         actor: row.actor,
-        detail: row.detail.and_then(|detail| serde_json::from_str(&detail).ok()),
+        detail: row.detail.and_then(|detail| json::read(&detail).ok()),
     });
     Ok(Answer::json(200, &Page { items: shown.collect(), next_cursor }))
 }
