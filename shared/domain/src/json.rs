@@ -13,11 +13,13 @@
 use std::fmt::{self, Display};
 use std::slice;
 
+use litemap::LiteMap;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{
     self, DeserializeOwned, DeserializeSeed, Deserializer, Expected, MapAccess, SeqAccess, Unexpected,
     Visitor,
 };
+use serde::{Serialize, Serializer};
 use serde_json::map::Iter;
 use serde_json::{Map, Value};
 
@@ -39,6 +41,17 @@ pub fn read<T: DeserializeOwned>(text: &str) -> Result<T, Error> {
 /// When it is not a `T`.
 pub fn from_value<T: DeserializeOwned>(value: &Value) -> Result<T, Error> {
     T::deserialize(Cell(value))
+}
+
+/// Writes a map as an object. By itself a [`LiteMap`] that is empty, or has other keys than texts, becomes a list.
+///
+/// # Errors
+/// As the serializer.
+pub fn as_object<K: Serialize, V: Serialize, S: Serializer>(
+    map: &LiteMap<K, V>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(map.iter())
 }
 
 /// Reads a text into a [`Value`].

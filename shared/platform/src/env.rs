@@ -3,10 +3,10 @@
 //! Bindings are not looked up here: [`D1`](crate::d1::D1) and its like take the [`Env`] and a name, and find the
 //! binding when they use it.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::OnceLock;
 
+use litemap::LiteMap;
 use rs1_domain::json;
 use wasm_bindgen::prelude::*;
 
@@ -20,7 +20,7 @@ extern "C" {
 
 /// The plain-text variables and secrets of a deployment, by name. Numbers and booleans are their JSON text.
 #[derive(Clone, Default, PartialEq, Eq)]
-pub struct Vars(BTreeMap<String, String>);
+pub struct Vars(LiteMap<String, String>);
 
 impl Vars {
     /// Reads all of them.

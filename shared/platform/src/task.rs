@@ -10,13 +10,13 @@
 //! A handler that never waits answers without any promise at all.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
 use std::future::{self, Future};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Poll, Wake, Waker};
 
 use js_sys::Promise;
+use litemap::LiteMap;
 use wasm_bindgen::prelude::*;
 
 #[wasm_bindgen(module = "/src/js/task.js")]
@@ -78,8 +78,8 @@ enum Call {
 }
 
 thread_local! {
-    static TASKS: RefCell<BTreeMap<u32, Task>> = const { RefCell::new(BTreeMap::new()) };
-    static CALLS: RefCell<BTreeMap<u32, Call>> = const { RefCell::new(BTreeMap::new()) };
+    static TASKS: RefCell<LiteMap<u32, Task>> = const { RefCell::new(LiteMap::new_vec()) };
+    static CALLS: RefCell<LiteMap<u32, Call>> = const { RefCell::new(LiteMap::new_vec()) };
     static NEXT: Cell<u32> = const { Cell::new(0) };
     /// Whether the task being polled has begun to wait for something that it does.
     static KEEP: Cell<bool> = const { Cell::new(false) };

@@ -11,8 +11,8 @@
 //! 5. *completion*.
 
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
 
+use litemap::LiteMap;
 use rs1_domain::time::MINUTE;
 use rs1_domain::{DeviceId, FirmwareVersion, UnixMillis};
 
@@ -772,15 +772,16 @@ fn offers(attempt: &Attempt) -> u32 {
 }
 
 /// How often each of `all`, which are in the order of their discriminants, occurs.
-fn count<T: Copy + Ord + Into<usize>>(
-    all: &[T],
-    values: impl Iterator<Item = Option<T>>,
-) -> BTreeMap<T, u32> {
+fn count<T: Copy + Ord + Into<usize>>(all: &[T], values: impl Iterator<Item = Option<T>>) -> LiteMap<T, u32> {
     let mut counts = vec![0_u32; all.len()];
     for value in values.flatten() {
         if let Some(count) = counts.get_mut(value.into()) {
             *count = count.saturating_add(1);
         }
     }
-    all.iter().copied().zip(counts).filter(|(_, count)| *count > 0).collect()
+    let mut found = LiteMap::new_vec();
+    for (one, count) in all.iter().zip(counts).filter(|(_, count)| *count > 0) {
+        found.insert(*one, count);
+    }
+    found
 }

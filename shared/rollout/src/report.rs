@@ -1,8 +1,7 @@
 //! What a plan has to say about itself: where the rollout stands, and what holds back what did not happen.
 
-use std::collections::BTreeMap;
-
-use rs1_domain::UnixMillis;
+use litemap::LiteMap;
+use rs1_domain::{UnixMillis, json};
 use serde::{Deserialize, Serialize};
 
 use crate::attempt::DeviceState;
@@ -200,9 +199,11 @@ pub struct Report {
     /// Devices of the rollout: all that it is for, and all that it ever triggered.
     pub devices: u32,
     /// How many devices are in each state; those never triggered are in none.
-    pub counts: BTreeMap<DeviceState, u32>,
+    #[serde(serialize_with = "json::as_object")]
+    pub counts: LiteMap<DeviceState, u32>,
     /// How many devices are held back, by the reason.
-    pub held_back: BTreeMap<HoldBack, u32>,
+    #[serde(serialize_with = "json::as_object")]
+    pub held_back: LiteMap<HoldBack, u32>,
     /// All devices together. Halts are judged by these.
     pub total: Tally,
     /// Outcomes from which on halts are judged.

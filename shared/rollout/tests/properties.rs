@@ -373,7 +373,9 @@ impl Fleet {
         for attempt in self.running[which].attempts.iter().flatten() {
             *counts.entry(attempt.state).or_insert(0) += 1;
         }
-        assert_eq!(plan.report.counts, counts);
+        let reported: BTreeMap<_, _> =
+            plan.report.counts.iter().map(|(state, count)| (*state, *count)).collect();
+        assert_eq!(reported, counts);
         let held: u32 = plan.report.held_back.values().sum();
         let untouched = counts.get(&DeviceState::Eligible).copied().unwrap_or_default();
         let rows: u32 = counts.values().sum();

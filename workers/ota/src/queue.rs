@@ -1,10 +1,8 @@
 //! The consumers of this worker's two queues, told apart by their names.
 
-use std::collections::BTreeSet;
-
+use rs1_domain::UnixMillis;
 use rs1_domain::event::{Batch, Delivery, Retry, Settlement};
 use rs1_domain::port::{Database, PortError, Queue, Random};
-use rs1_domain::{DeviceId, UnixMillis};
 use rs1_rollout::{Fact, OtaEvent, Policy};
 use rs1_store::rollouts::{self, RolloutId};
 use rs1_store::sql::{rows, run};
@@ -12,8 +10,8 @@ use rs1_store::sql::{rows, run};
 use crate::config::Config;
 use crate::engine::advance::advance;
 use crate::engine::fold::{Told, fold};
-use crate::engine::gathered;
 use crate::engine::triggers::{self, Links};
+use crate::engine::{Set, set_of};
 use crate::world::{Engine, Ports};
 
 /// What the trigger queue's name begins with, in every environment.
@@ -51,7 +49,7 @@ async fn take_in(
     let Batch { deliveries, now, .. } = batch;
     let now = *now;
     let mut notes = Vec::new();
-    let mut again = BTreeSet::new();
+    let mut again = Vec::new();
     let mut events = Vec::with_capacity(deliveries.len());
     for (place, delivery) in deliveries.iter().enumerate() {
         match OtaEvent::from_json(&delivery.body) {
@@ -59,7 +57,7 @@ async fn take_in(
             // None of ours: whoever looks into the dead-letter queue is to find it there.
             Err(error) => {
                 notes.push(format!("{} is no event: {error}", delivery.id));
-                again.insert(place);
+                again.push(place);
             }
         }
     }
@@ -90,7 +88,7 @@ async fn take_in(
     settle(again, deliveries, &notes)
 }
 
-fn settle(again: BTreeSet<usize>, deliveries: &[Delivery], notes: &[String]) -> Settlement {
+fn settle(again: Vec<usize>, deliveries: &[Delivery], notes: &[String]) -> Settlement {
     Settlement {
         retries: again.into_iter().map(|place| retry(place, deliveries)).collect(),
         log: (!notes.is_empty()).then(|| notes.join("; ")),
@@ -113,31 +111,33 @@ fn tell(event: &OtaEvent) -> Told {
 /// online.
 async fn step(
     events: &[(usize, OtaEvent)],
-    mut touched: BTreeSet<String>,
+    mut touched: Set<String>,
     policy: &Policy,
     db: &impl Database,
     queue: &impl Queue,
     random: &impl Random,
     now: UnixMillis,
 ) -> Result<Option<String>, PortError> {
-    let arrived: BTreeSet<&DeviceId> = gathered(
+    let arrived = set_of(
         events
             .iter()
             .filter(|(_, event)| matches!(event.fact(), Fact::State(sighting) if sighting.new_connection))
             .map(|(_, event)| event.device_id()),
     );
     if !arrived.is_empty() {
-        let arrived: Vec<_> = arrived.into_iter().collect();
+        let arrived: Vec<_> = arrived.keys().copied().collect();
         let under_way = rollouts::under_way_for(&arrived)
             .map_err(|error| PortError::new("rollouts_under_way_for", error.to_string()))?;
         let [found] = run(db, [under_way]).await?;
-        touched.extend(rows::<RolloutId>(&found)?.into_iter().map(|one| one.rollout_id));
+        for one in rows::<RolloutId>(&found)? {
+            touched.insert(one.rollout_id, ());
+        }
     }
     if touched.is_empty() {
         return Ok(None);
     }
     let (mut actions, mut queued) = (0_usize, 0_usize);
-    for rollout in &touched {
+    for rollout in touched.keys() {
         let advanced = advance(db, queue, random, policy, rollout, now).await?;
         actions = actions.saturating_add(advanced.actions);
         queued = queued.saturating_add(advanced.queued);

@@ -2,7 +2,7 @@
 
 use rs1_domain::json;
 use rs1_domain::port::{Database, PortError, Queue, Random};
-use rs1_domain::{RecordId, UnixMillis};
+use rs1_domain::{DeviceId, RecordId, UnixMillis};
 use rs1_rollout::selector::Selector;
 use rs1_rollout::{
     Action, Attempt, Cause, Device, Fact, Plan, Policy, Rollout, Snapshot, Stage, Status, Target, cohort,
@@ -310,12 +310,11 @@ fn attempts_of(
 ) -> Result<Vec<Statement>, PortError> {
     let Loaded { row, rollout, snapshot, revisions } = loaded;
     let target = Target { version: rollout.version.clone(), elf_sha256: rollout.elf_sha256.clone() };
-    let places: std::collections::HashMap<_, _> = snapshot
-        .devices
-        .iter()
-        .zip(revisions)
-        .map(|(device, revision)| (&device.id, (device, *revision)))
-        .collect();
+    // The snapshot was read in the order of ids.
+    let find = |id: &DeviceId| {
+        let place = snapshot.devices.binary_search_by(|device| device.id.cmp(id)).ok()?;
+        snapshot.devices.get(place).zip(revisions.get(place))
+    };
     let mut written: Vec<AttemptRow> = Vec::new();
     let mut events = Vec::new();
     for action in &plan.actions {
@@ -325,7 +324,7 @@ fn attempts_of(
                 (device_id, Some(Attempt::begin(trigger, now)), detail)
             }
             Action::Decide { device_id, attempt, decision } => {
-                let known = places.get(device_id).and_then(|(device, _)| device.attempt.as_ref());
+                let known = find(device_id).and_then(|(device, _)| device.attempt.as_ref());
                 let fact = Fact::Decided { attempt: *attempt, decision: *decision, at: now };
                 let applied = known.map(|known| known.apply(&target, &fact, now));
                 (
@@ -336,7 +335,7 @@ fn attempts_of(
             }
             _ => continue,
         };
-        let (Some(next), Some((_, revision))) = (next, places.get(device_id)) else { continue };
+        let (Some(next), Some((_, revision))) = (next, find(device_id)) else { continue };
         events.push(AttemptEvent {
             rollout_id: &row.rollout_id,
             device_id,

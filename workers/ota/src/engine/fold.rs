@@ -1,7 +1,5 @@
 //! Facts about devices, written into their attempts.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use rs1_domain::json;
 use rs1_domain::port::{Database, PortError, Random};
 use rs1_domain::{DeviceId, RecordId, UnixMillis};
@@ -10,7 +8,7 @@ use rs1_store::rollouts::{self, AttemptEvent, AttemptRow, RolloutAttempt, Stray,
 use rs1_store::sql::{rows, run};
 use serde_json::{Value, json};
 
-use super::{gathered, json_fault};
+use super::{Map, Set, json_fault, set_of};
 
 /// How often attempts that somebody else wrote in between are read and worked on again, before the rest is left to a
 /// later delivery.
@@ -33,7 +31,7 @@ pub struct Told {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Folded {
     /// The rollouts of which a count changed, or of which something was noted that the planner may act on.
-    pub touched: BTreeSet<String>,
+    pub touched: Set<String>,
     /// Facts that changed a count.
     pub changed: usize,
     /// Facts that are known now and changed no count.
@@ -62,7 +60,7 @@ pub async fn fold(
 ) -> Result<Folded, PortError> {
     let mut folded = Folded::default();
     let mut open = told;
-    let mut refused_at = BTreeMap::new();
+    let mut refused_at = Map::new_vec();
     for _ in 0..ROUNDS {
         if open.is_empty() {
             return Ok(folded);
@@ -72,7 +70,7 @@ pub async fn fold(
         let left = round.commit(db, random, now).await?;
         round.count(&left, &mut folded);
         // An attempt that nobody wrote and that we could not write either is one that the database refuses to open again.
-        let refused: BTreeSet<Key> = gathered(
+        let refused = set_of(
             left.iter()
                 .filter(|(key, revision)| refused_at.insert(key.clone(), *revision) == Some(*revision))
                 .map(|(key, _)| key.clone()),
@@ -89,22 +87,20 @@ pub async fn fold(
 /// An attempt's rollout and device.
 type Key = (String, DeviceId);
 
-async fn load(db: &impl Database, told: &[Told]) -> Result<BTreeMap<Key, RolloutAttempt>, PortError> {
-    let mut named = BTreeSet::new();
-    let mut latest = BTreeSet::new();
-    for one in told {
-        match &one.rollout_id {
-            Some(rollout) => drop(named.insert((rollout.as_str(), &one.device_id))),
-            None => drop(latest.insert(&one.device_id)),
-        }
-    }
-    let named: Vec<_> = named.into_iter().collect();
-    let latest: Vec<_> = latest.into_iter().collect();
+async fn load(db: &impl Database, told: &[Told]) -> Result<Map<Key, RolloutAttempt>, PortError> {
+    let named = set_of(told.iter().filter_map(|one| Some((one.rollout_id.as_deref()?, &one.device_id))));
+    let latest = set_of(told.iter().filter(|one| one.rollout_id.is_none()).map(|one| &one.device_id));
+    let named: Vec<_> = named.keys().copied().collect();
+    let latest: Vec<_> = latest.keys().copied().collect();
     let named = rollouts::attempts(&named).map_err(|error| json_fault(&error))?;
     let latest = rollouts::latest_attempts(&latest).map_err(|error| json_fault(&error))?;
     let [named, latest] = run(db, [named, latest]).await?;
     let found = rows::<RolloutAttempt>(&named)?.into_iter().chain(rows(&latest)?);
-    Ok(gathered(found.map(|one| ((one.row.rollout_id.clone(), one.row.device_id.clone()), one))))
+    let mut attempts = Map::new_vec();
+    for one in found {
+        attempts.insert((one.row.rollout_id.clone(), one.row.device_id.clone()), one);
+    }
+    Ok(attempts)
 }
 
 /// One attempt while facts are worked into it.
@@ -120,23 +116,20 @@ struct Worked {
 
 /// What one round comes to, before it is committed.
 struct Round {
-    worked: BTreeMap<Key, Worked>,
+    worked: Map<Key, Worked>,
     strays: Vec<(Told, &'static str)>,
 }
 
 impl Round {
-    fn work(told: &[Told], found: BTreeMap<Key, RolloutAttempt>, now: UnixMillis) -> Result<Self, PortError> {
+    fn work(told: &[Told], found: Map<Key, RolloutAttempt>, now: UnixMillis) -> Result<Self, PortError> {
         // The latest attempts of devices, for those facts that name no rollout.
-        let mut latest: BTreeMap<&DeviceId, &RolloutAttempt> = BTreeMap::new();
-        for one in found.values() {
-            let known = latest.entry(&one.row.device_id).or_insert(one);
-            if known.row.triggered_at < one.row.triggered_at {
-                *known = one;
+        let mut latest: Map<DeviceId, (UnixMillis, String)> = Map::new_vec();
+        for AttemptRow { device_id, rollout_id, triggered_at, .. } in found.values().map(|one| &one.row) {
+            if latest.get(device_id).is_none_or(|(at, _)| at < triggered_at) {
+                latest.insert(device_id.clone(), (*triggered_at, rollout_id.clone()));
             }
         }
-        let latest: BTreeMap<DeviceId, String> =
-            gathered(latest.into_iter().map(|(device, one)| (device.clone(), one.row.rollout_id.clone())));
-        let mut worked = BTreeMap::new();
+        let mut worked = Map::new_vec();
         for (key, read) in found {
             let attempt = json::read(&read.row.facts).map_err(|error| json_fault(&error))?;
             let (events, facts) = (Vec::new(), Vec::new());
@@ -144,7 +137,10 @@ impl Round {
         }
         let mut round = Self { worked, strays: Vec::new() };
         for one in told {
-            let rollout = one.rollout_id.clone().or_else(|| latest.get(&one.device_id).cloned());
+            let rollout = one
+                .rollout_id
+                .clone()
+                .or_else(|| latest.get(&one.device_id).map(|(_, rollout)| rollout.clone()));
             let worked = rollout.and_then(|rollout| round.worked.get_mut(&(rollout, one.device_id.clone())));
             match worked {
                 Some(worked) => {
@@ -184,15 +180,15 @@ impl Round {
             return Ok(Vec::new());
         }
         let outcomes = db.batch(statements).await?;
-        let written: BTreeSet<Key> = match outcomes.first() {
-            Some(outcome) if !dirty.is_empty() => gathered(
+        let written: Set<Key> = match outcomes.first() {
+            Some(outcome) if !dirty.is_empty() => set_of(
                 rows::<WrittenAttempt>(outcome)?
                     .into_iter()
                     .map(|written| (written.rollout_id, written.device_id)),
             ),
-            _ => BTreeSet::new(),
+            _ => Set::new_vec(),
         };
-        let left = dirty.into_iter().filter(|(key, _)| !written.contains(*key));
+        let left = dirty.into_iter().filter(|(key, _)| !written.contains_key(*key));
         Ok(left.map(|(key, worked)| (key.clone(), worked.read.row.revision)).collect())
     }
 
@@ -205,16 +201,16 @@ impl Round {
             folded.noted = folded.noted.saturating_add(worked.noted);
             folded.repeated = folded.repeated.saturating_add(worked.repeated);
             if worked.changed > 0 || worked.attempt.is_forgotten() {
-                folded.touched.insert(key.0.clone());
+                folded.touched.insert(key.0.clone(), ());
             }
         }
         folded.strays = folded.strays.saturating_add(self.strays.len());
     }
 
     /// The facts that are to be worked in again.
-    fn facts_of(&self, left: &[(Key, i64)], refused: &BTreeSet<Key>) -> Vec<Told> {
+    fn facts_of(&self, left: &[(Key, i64)], refused: &Set<Key>) -> Vec<Told> {
         left.iter()
-            .filter(|(key, _)| !refused.contains(key))
+            .filter(|(key, _)| !refused.contains_key(key))
             .filter_map(|(key, _)| self.worked.get(key))
             .flat_map(|worked| worked.facts.clone())
             .collect()

@@ -15,13 +15,21 @@ pub mod triggers;
 
 use std::fmt::Display;
 
+use litemap::LiteMap;
 use rs1_domain::port::PortError;
 
-/// Into a set or a map, one by one: `collect` sorts first, with 8 KB of code for each type, and these are short.
-pub fn gathered<C: Default + Extend<T>, T>(items: impl IntoIterator<Item = T>) -> C {
-    let mut collection = C::default();
-    collection.extend(items);
-    collection
+/// A map of a few entries: a sorted list, which is a tenth of a B-tree's code.
+pub type Map<K, V> = LiteMap<K, V>;
+/// A set of a few.
+pub type Set<K> = LiteMap<K, ()>;
+
+/// A set of these.
+pub fn set_of<K: Ord>(items: impl IntoIterator<Item = K>) -> Set<K> {
+    let mut set = Set::new_vec();
+    for item in items {
+        set.insert(item, ());
+    }
+    set
 }
 
 /// What could not be written as JSON, or read back. Our own types always can be, so this is a fault of ours; whoever

@@ -4,8 +4,6 @@
 //! the queue names an attempt and nothing else, so that a manifest is made when it is sent, with a fresh link, of what is
 //! true then; one whose attempt is over, or whose rollout does not go on, is dropped.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use rs1_auth::signed_url::{UrlKeys, VALID};
 use rs1_domain::event::{Batch, Delivery, Retry, Settlement};
 use rs1_domain::json;
@@ -21,7 +19,7 @@ use rs1_store::sql::{rows, run};
 use serde::{Deserialize, Serialize};
 
 use super::fold::{Told, fold};
-use super::{gathered, json_fault};
+use super::{Map, Set, json_fault, set_of};
 
 /// How long a consumer has a trigger in hand: longer than the broker is waited for, so that whoever claims it next knows
 /// that the first one has given up.
@@ -124,15 +122,15 @@ pub async fn hand_over(
     let Batch { deliveries, now, .. } = batch;
     let now = *now;
     let mut notes = Vec::new();
-    let mut again = BTreeSet::new();
-    let mut places: BTreeMap<Queued, Vec<usize>> = BTreeMap::new();
+    let mut again = Vec::new();
+    let mut places: Map<Queued, Vec<usize>> = Map::new_vec();
     for (place, delivery) in deliveries.iter().enumerate() {
         match json::read::<Queued>(&delivery.body) {
             Ok(queued) => places.entry(queued).or_default().push(place),
             // None of ours: whoever looks into the dead-letter queue is to find it there.
             Err(error) => {
                 notes.push(format!("{} is no trigger: {error}", delivery.id));
-                again.insert(place);
+                again.push(place);
             }
         }
     }
@@ -185,7 +183,7 @@ async fn hand_over_part(
     let claim = rollouts::claim(&keys, now, now.plus(CLAIM)).map_err(|error| json_fault(&error))?;
     let look = rollouts::triggers(&keys).map_err(|error| json_fault(&error))?;
     let [claimed, found] = run(db, [claim, look]).await?;
-    let claimed: BTreeSet<Queued> = gathered(
+    let claimed = set_of(
         rows::<Claimed>(&claimed)?.into_iter().map(|Claimed { rollout_id, device_id, attempt }| Queued {
             rollout_id,
             device_id,
@@ -206,7 +204,7 @@ async fn hand_over_part(
     }
     let mine: Vec<_> = triggers
         .iter()
-        .filter_map(|one| Some((claimed.iter().find(|queued| is_about(queued, one))?, one)))
+        .filter_map(|one| Some((claimed.keys().find(|queued| is_about(queued, one))?, one)))
         .collect();
     if mine.is_empty() {
         return Ok(handed);
@@ -296,9 +294,9 @@ fn is_waiting(trigger: &Trigger) -> bool {
 }
 
 /// Which of the triggers that are not ours come again: those that somebody else has in hand.
-fn sort_unclaimed(wanted: &[Queued], claimed: &BTreeSet<Queued>, triggers: &[Trigger]) -> Handed {
+fn sort_unclaimed(wanted: &[Queued], claimed: &Set<Queued>, triggers: &[Trigger]) -> Handed {
     let mut handed = Handed::default();
-    for queued in wanted.iter().filter(|queued| !claimed.contains(*queued)) {
+    for queued in wanted.iter().filter(|queued| !claimed.contains_key(*queued)) {
         let is_in_other_hands = triggers.iter().any(|one| {
             is_about(queued, one)
                 && one.attempt == queued.attempt

@@ -1,7 +1,6 @@
 //! `/admin/rollouts`: operators make rollouts, look at them, and tell them what to do.
 
-use std::collections::BTreeMap;
-
+use litemap::LiteMap;
 use rs1_api::query::Query;
 use rs1_auth::operator::Operator;
 use rs1_domain::json;
@@ -18,7 +17,7 @@ use rs1_store::rollouts::{self, AttemptRow, DecisionEvent, EventRow, NewRollout,
 use rs1_store::security::{self, AdminAccess};
 use rs1_store::sql::{Page, first_row, rows, run};
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::replay::{self, Key};
 use crate::engine::advance::{advance, decision_of, load_fleet, rollout_of};
@@ -254,11 +253,15 @@ fn shown_dry_run(rollout: &Rollout, run: &DryRun) -> Value {
             json!({"percent": stage.percent, "devices": devices.devices, "device_ids": devices.device_ids})
         })
         .collect();
-    let mut held_back: BTreeMap<&str, Devices<'_>> = BTreeMap::new();
+    let mut held_back: LiteMap<&str, Devices<'_>> = LiteMap::new();
     for (device, reason) in &run.held_back {
         held_back.entry(reason.as_str()).or_default().add(device);
     }
-    json!({"dry_run": true, "stages": stages, "held_back": held_back})
+    let mut shown = Map::new();
+    for (reason, devices) in held_back {
+        shown.insert(reason.to_owned(), json!(devices));
+    }
+    json!({"dry_run": true, "stages": stages, "held_back": shown})
 }
 
 /// A page of rollouts, newest first.
@@ -305,7 +308,7 @@ pub async fn one(db: &impl Database, id: &str, request: &Request) -> Result<Answ
 
 /// How many devices are in each state.
 struct Counts {
-    states: BTreeMap<&'static str, u64>,
+    states: Map<String, Value>,
     outcomes: u64,
     failures: u64,
     open: u64,
@@ -313,10 +316,10 @@ struct Counts {
 
 impl Counts {
     fn of(counted: &[StateCount]) -> Self {
-        let mut counts = Self { states: BTreeMap::new(), outcomes: 0, failures: 0, open: 0 };
+        let mut counts = Self { states: Map::new(), outcomes: 0, failures: 0, open: 0 };
         for StateCount { state, devices } in counted {
             let Some(state) = DeviceState::parse(state) else { continue };
-            counts.states.insert(state.as_str(), *devices);
+            counts.states.insert(state.as_str().to_owned(), (*devices).into());
             let add = |number: &mut u64, holds: bool| {
                 *number = number.saturating_add(if holds { *devices } else { 0 });
             };
