@@ -200,9 +200,11 @@ pub struct Report {
     pub devices: u32,
     /// How many devices are in each state; those never triggered are in none.
     #[serde(serialize_with = "json::as_object")]
+    #[cfg_attr(feature = "schema", schemars(with = "std::collections::BTreeMap<DeviceState, u32>"))]
     pub counts: LiteMap<DeviceState, u32>,
     /// How many devices are held back, by the reason.
     #[serde(serialize_with = "json::as_object")]
+    #[cfg_attr(feature = "schema", schemars(with = "std::collections::BTreeMap<HoldBack, u32>"))]
     pub held_back: LiteMap<HoldBack, u32>,
     /// All devices together. Halts are judged by these.
     pub total: Tally,
