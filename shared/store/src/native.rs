@@ -25,6 +25,7 @@ pub struct NativeDatabase {
     once: Cell<bool>,
     statements: Cell<u64>,
     batches: Cell<u64>,
+    writing: Cell<u64>,
 }
 
 impl NativeDatabase {
@@ -58,6 +59,7 @@ impl NativeDatabase {
             once: Cell::new(false),
             statements: Cell::new(0),
             batches: Cell::new(0),
+            writing: Cell::new(0),
         }
     }
 
@@ -86,6 +88,11 @@ impl NativeDatabase {
     /// How many batches have run so far, each one way to the database and back.
     pub fn batches_run(&self) -> u64 {
         self.batches.get()
+    }
+
+    /// How many of those batches had something to write.
+    pub fn writing_batches_run(&self) -> u64 {
+        self.writing.get()
     }
 
     /// The query plan of a statement, a line a step.
@@ -154,6 +161,10 @@ impl Database for NativeDatabase {
         self.batches.set(self.batches.get().saturating_add(1));
         let mut connection = self.connection.borrow_mut();
         let begun = connection.transaction().map_err(|error| PortError::new("d1", error.to_string()))?;
+        let reads = |statement: &Statement| begun.prepare(statement.sql).is_ok_and(|it| it.readonly());
+        if !statements.iter().all(reads) {
+            self.writing.set(self.writing.get().saturating_add(1));
+        }
         let mut outcomes = Vec::with_capacity(statements.len());
         for statement in &statements {
             let outcome = Self::run(&begun, statement.sql, &statement.params)
