@@ -161,7 +161,7 @@ pub fn hours_between(device: &DeviceId, from_hour: i64, until_hour: i64, limit: 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EventRow {
     /// The device; not read back.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", default)]
     pub device_id: Option<DeviceId>,
     /// When, by the device's clock.
     #[serde(with = "as_millis")]
