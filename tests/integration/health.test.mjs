@@ -124,6 +124,7 @@ describe('workers that are configured well', () => {
       ['/api/admin/security-log', 'GET, HEAD'],
       ['/api/devices/x/telemetry', 'GET, HEAD'],
       ['/api/devices/x/events', 'GET, HEAD'],
+      ['/api/devices/x/alerts/y/ack', 'POST'],
       ['/webhook/mqtt-auth', 'POST'],
       ['/webhook/mqtt-acl', 'POST'],
       ['/webhook/device-state', 'POST'],

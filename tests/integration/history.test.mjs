@@ -124,6 +124,43 @@ test('what happened is kept once, and told newest first', async () => {
   isProblem(await eve.call('GET', `/api/devices/${device.id}/events`), 404, []);
 });
 
+test('an alert opens, somebody knows, and it ends by itself', async () => {
+  const alerts = async () => (await ada.call('GET', `/api/devices/${device.id}/alerts`)).json.items;
+  const said = async (minutes, heap) => {
+    const at = Date.now() - minutes * MINUTE;
+    const payload = telemetry(device, { at, metrics: { 'system.free_heap': heap } });
+    isStatus(await cloud.emqx.message(topicOf(device, 'telemetry'), payload, { columns: { id: messageId(), publish_received_at: at } }), 202);
+  };
+  await said(20, 15_000);
+  const opened = await eventually('two alerts', async () => (await alerts()).length === 2 && alerts());
+  assert.deepEqual(opened.map(({ type, status, severity }) => [type, status, severity]).sort(), [
+    ['critical_memory', 'open', 'critical'],
+    ['low_memory', 'open', 'warning'],
+  ]);
+  const [{ id }] = opened;
+  const known = await ada.call('POST', `/api/devices/${device.id}/alerts/${id}/ack`);
+  isStatus(known, 200);
+  assert.equal(known.json.status, 'acknowledged');
+  assert.equal(known.json.acknowledged_by, ada.user.user_id);
+  isProblem(await ada.call('POST', `/api/devices/${device.id}/alerts/alr-none/ack`), 404, []);
+  await said(10, 90_000);
+  await eventually('both to be over', async () => (await alerts()).every(({ status }) => status === 'resolved'), { seen: alerts });
+  const outbox = await cloud.rows('SELECT kind, what FROM alert_outbox WHERE device_id = ?1 ORDER BY entry_id', device.id);
+  assert.deepEqual(outbox, [{ kind: 'critical_memory', what: 'opened' }, { kind: 'critical_memory', what: 'resolved' }]);
+});
+
+test('a device that falls silent is found by the minute’s watch', async () => {
+  const seen = (ago) => cloud.rows('UPDATE devices SET online = 1, presence_at = ?2, last_seen_at = ?2 WHERE device_id = ?1', device.id, Date.now() - ago);
+  const minute = (after) => cloud.cron('history', '* * * * *', new Date((Math.floor(Date.now() / MINUTE) + after) * MINUTE));
+  const statuses = async () => (await ada.call('GET', `/api/devices/${device.id}/alerts?type=device_offline`)).json.items.map(({ status }) => status);
+  await seen(10 * MINUTE);
+  await minute(1);
+  assert.deepEqual(await statuses(), ['open']);
+  await seen(0);
+  await minute(2);
+  assert.deepEqual(await statuses(), ['resolved']);
+});
+
 test('nobody else is told, and what is wrong with a question is all named', async () => {
   const eve = await cloud.signIn('eve@example.com');
   isProblem(await eve.call('GET', path), 404, []);

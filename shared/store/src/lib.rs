@@ -35,6 +35,7 @@
 )]
 
 pub mod access;
+pub mod alerts;
 pub mod backups;
 pub mod cron;
 pub mod devices;

@@ -40,6 +40,8 @@ pub struct RollupSlot {
     pub device_id: DeviceId,
     /// The hour.
     pub hour: i64,
+    /// The device's open alerts: a JSON array of [`Alert`](rs1_telemetry::alert::Alert)s, null if there are none.
+    pub alerts: Option<String>,
     /// Null when there is no row yet; so are the fields below.
     pub generation: Option<i64>,
     messages: Option<i64>,
@@ -75,7 +77,13 @@ pub fn rollups_for(keys: &[(&DeviceId, i64)]) -> Result<Statement, serde_json::E
         name: "rollups_for",
         sql: "/* rollups_for */
             SELECT wanted.device_id, wanted.hour, r.generation, r.messages, r.last_at, r.last_received_at,
-              r.metrics, r.seen
+              r.metrics, r.seen,
+              CASE WHEN EXISTS (SELECT 1 FROM alerts WHERE device_id = wanted.device_id AND resolved_at IS NULL) THEN
+                (SELECT json_group_array(json_object('alert_id', alert_id, 'device_id', device_id, 'kind', kind,
+                    'severity', severity, 'opened_at', opened_at, 'last_at', last_at, 'occurrences', occurrences,
+                    'detail', detail, 'resolved_at', resolved_at, 'generation', generation))
+                 FROM alerts WHERE device_id = wanted.device_id AND resolved_at IS NULL)
+              END AS alerts
             FROM (SELECT value->>0 AS device_id, value->>1 AS hour FROM json_each(?1)) AS wanted
             JOIN devices AS d ON d.device_id = wanted.device_id
             LEFT JOIN telemetry_rollups AS r ON r.device_id = wanted.device_id AND r.hour = wanted.hour",

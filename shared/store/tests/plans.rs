@@ -20,9 +20,10 @@ use rs1_store::security::AdminAccess;
 use rs1_store::sql::PageRequest;
 use rs1_store::telemetry::RollupRow;
 use rs1_store::{
-    Statement, access, backups, cron, devices, diagnostics, firmware, fleet, idempotency, orders, rollouts,
-    security, telemetry, users, watch, zones,
+    Statement, access, alerts, backups, cron, devices, diagnostics, firmware, fleet, idempotency, orders,
+    rollouts, security, telemetry, users, watch, zones,
 };
+use rs1_telemetry::alert::{Alerts, Kind, Signal};
 
 const NOW: UnixMillis = UnixMillis(1_763_690_475_123);
 
@@ -126,7 +127,30 @@ fn every_statement() -> Vec<Statement> {
     statements.extend(rollout_statements(&device));
     statements.extend(zone_statements(&device));
     statements.extend(backup_statements());
+    statements.extend(alert_statements(&device));
     statements
+}
+
+fn alert_statements(device: &DeviceId) -> Vec<Statement> {
+    let user = UserId::generate(NOW, [0; 10]);
+    let page = PageRequest { limit: 10, after: None };
+    let mut alerts = Alerts::new(device.clone(), Vec::new());
+    alerts.apply(vec![Signal { kind: Kind::LowMemory, at: NOW, seen: Some(String::new()) }]);
+    let horizon = alerts::Horizon { now: NOW, prolonged: NOW, reset: NOW, ota: NOW, ota_failures: 2 };
+    vec![
+        alerts::open(&[device]).unwrap(),
+        alerts::write(&alerts.changed()).unwrap(),
+        alerts::silent(NOW, NOW),
+        alerts::troubled(&horizon),
+        alerts::recovered(&horizon, NOW),
+        alerts::of_device(device, None, None, &page),
+        alerts::one(device, "alr-1"),
+        alerts::acknowledge(&user, device, "alr-1", NOW),
+        alerts::delete("", device, &RecordId::generate("alr", NOW, [0; 10])),
+        alerts::outbox(10),
+        alerts::taken(&[1], NOW).unwrap(),
+        alerts::prune_outbox(NOW, 10),
+    ]
 }
 
 fn backup_statements() -> Vec<Statement> {

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rs1_domain::DeviceId;
 
+use crate::alert::{self, Signal};
 use crate::event::{self, Event};
 use crate::rollup::{Merge, Rollup, Unreadable};
 use crate::{Message, archive};
@@ -55,6 +56,8 @@ pub struct Plan {
     pub writes: Vec<Write>,
     /// What happened, as the new messages tell it; written with the first of the writes.
     pub events: Vec<Event>,
+    /// What the new messages say of how their devices are.
+    pub signals: BTreeMap<DeviceId, Vec<Signal>>,
     /// Places in the batch of messages that nobody may have sent: their device is not enrolled.
     pub unknown: Vec<usize>,
     /// How many messages had been counted before, or stand twice in the batch.
@@ -99,6 +102,12 @@ pub fn plan(messages: &[Message], slots: &BTreeMap<Key, Slot>) -> Plan {
                 fresh.push(message);
             }
             Merge::Repeated => plan.repeated = plan.repeated.saturating_add(1),
+        }
+    }
+    for message in &fresh {
+        let signals = alert::signals_of(message);
+        if !signals.is_empty() {
+            plan.signals.entry(message.device.clone()).or_default().extend(signals);
         }
     }
     plan.events = fresh.iter().flat_map(|message| event::events_of(message)).collect();

@@ -4,6 +4,7 @@
 //! - [`queued`]: what travels over the telemetry queue;
 //! - [`rollup`]: one device's hour: merging messages in, each id once;
 //! - [`event`]: what happened to a device, out of its log lines;
+//! - [`alert`]: what is wrong with a device, and since when: a state machine;
 //! - [`archive`]: archive lines, keys, and lines read back;
 //! - [`batch`]: what a batch of messages means for both, decided without I/O;
 //! - [`series`]: what both have to show when somebody asks.
@@ -24,6 +25,7 @@
     )
 )]
 
+pub mod alert;
 pub mod archive;
 pub mod batch;
 pub mod event;

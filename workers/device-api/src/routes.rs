@@ -175,6 +175,8 @@ pub const ROUTES: &[Route] = &[
     post("/api/devices/{id}/zones/restore/{version}", 0, Endpoint::Person(Person::RestoreZones)),
     get("/api/devices/{id}/telemetry", Endpoint::Person(Person::History)),
     get("/api/devices/{id}/events", Endpoint::Person(Person::History)),
+    get("/api/devices/{id}/alerts", Endpoint::Person(Person::History)),
+    post("/api/devices/{id}/alerts/{alert}/ack", 0, Endpoint::Person(Person::History)),
     post("/api/admin/enroll", limits::API_BODY, Endpoint::Operator(Admin::Enroll)),
     post("/api/admin/enroll/bulk", limits::BULK_ENROLL_BODY, Endpoint::Operator(Admin::EnrollBulk)),
     get("/api/admin/devices", Endpoint::Operator(Admin::Devices)),

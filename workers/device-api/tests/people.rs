@@ -163,7 +163,7 @@ fn every_role_may_do_what_the_table_says_and_no_more() {
 #[test]
 fn what_devices_said_is_asked_of_another_worker_and_its_answer_passed_on() {
     let scene = scene();
-    for rest in ["/telemetry", "/events"] {
+    for rest in ["/telemetry", "/events", "/alerts"] {
         scene.cloud.history.answers(Some(Answer::empty(204)));
         assert_eq!(
             scene.get(&scene.eve, rest).status,
@@ -172,6 +172,9 @@ fn what_devices_said_is_asked_of_another_worker_and_its_answer_passed_on() {
         );
         assert_eq!(scene.cloud.history.take().len(), 1);
     }
+    scene.cloud.history.answers(Some(Answer::empty(204)));
+    assert_eq!(scene.post(&scene.eve, "/alerts/alr-1/ack", NOTHING).status, 204);
+    assert_eq!(scene.cloud.history.take()[0].0.method, Method::Post);
     scene.cloud.history.answers(None);
     let target = scene.path("/telemetry?resolution=raw&metric=system.free_heap");
     let ask = || {

@@ -6,14 +6,17 @@ use rs1_domain::http::CSV;
 use rs1_domain::problem::Kind as ProblemKind;
 use rs1_domain::{DeviceId, UnixMillis};
 use rs1_openapi::{Caller, Operation, Tag, sample};
+use rs1_store::alerts::Status;
+use rs1_store::sql::Page;
+use rs1_telemetry::alert::Kind as AlertKind;
 use rs1_telemetry::event::Kind;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::json;
 
 use crate::format::Document;
-use crate::handlers::events;
 use crate::handlers::telemetry::{Head, ITEMS, MOST_ITEMS, Resolution, ShownMessage, ShownMetric, ShownSpan};
+use crate::handlers::{alerts, events};
 
 /// A page of hours or days, or of messages.
 #[derive(JsonSchema, Serialize)]
@@ -41,7 +44,7 @@ enum Line {
 /// Every operation.
 pub fn operations() -> Vec<Operation> {
     let health = Operation::get("/api/history/health", "historyHealth", "How this worker is");
-    vec![sample::health(health), telemetry(), events()]
+    vec![sample::health(health), telemetry(), events(), alerts(), acknowledge()]
 }
 
 fn events() -> Operation {
@@ -82,6 +85,58 @@ fn events() -> Operation {
         .with(200, "link", "The next page, of NDJSON and CSV.")
         .refuses(ProblemKind::NotFound, "you have no such device")
         .refuses_faults(&[("?kind", "must be one of boot, ota_start, …")])
+}
+
+fn alert(status: Status) -> alerts::Shown {
+    let over = status == Status::Resolved;
+    let user = sample::user_id();
+    alerts::Shown {
+        id: sample::record_id("alr").to_string(),
+        kind: AlertKind::LowMemory.as_str().to_owned(),
+        severity: AlertKind::LowMemory.severity().as_str().to_owned(),
+        status: status.as_str().to_owned(),
+        opened_at: sample::NOW,
+        last_at: sample::NOW.plus(60_000),
+        occurrences: 2,
+        detail: "41200 bytes free".to_owned(),
+        acknowledged_at: (status == Status::Acknowledged).then(|| sample::NOW.plus(120_000)),
+        acknowledged_by: (status == Status::Acknowledged).then(|| user.to_string()),
+        resolved_at: over.then(|| sample::NOW.plus(600_000)),
+    }
+}
+
+fn alerts() -> Operation {
+    let device = sample::device_id();
+    let words = |words: &[&str]| json!({"type": "string", "enum": words});
+    let shown = alert(Status::Resolved);
+    let statuses = [Status::Open, Status::Acknowledged, Status::Resolved].map(Status::as_str);
+    Operation::get("/api/devices/{id}/alerts", "deviceAlerts", "What is wrong with a device")
+        .of(Tag::Devices, Caller::Person)
+        .about(
+            "Newest first, kept 90 days. An alert opens when a condition shows, counts how often it does, and is resolved by itself when \
+             the condition is over; a device has one open alert of a type.",
+        )
+        .path::<DeviceId>("id", "The device.", device.as_str())
+        .query_of("status", "Only these.", words(&statuses))
+        .query_of("type", "Only these.", words(&AlertKind::ALL.map(AlertKind::as_str)))
+        .paged(&shown.id)
+        .answers(200, "The alerts", &Page { items: vec![shown], next_cursor: None })
+        .refuses(ProblemKind::NotFound, "you have no such device")
+        .refuses_faults(&[("?status", "must be open, acknowledged or resolved")])
+}
+
+fn acknowledge() -> Operation {
+    let device = sample::device_id();
+    let shown = alert(Status::Acknowledged);
+    Operation::post("/api/devices/{id}/alerts/{alert}/ack", "acknowledgeAlert", "Say that somebody knows")
+        .of(Tag::Devices, Caller::Person)
+        .about("Saying so again is answered the same; the first one who said so stays.")
+        .path::<DeviceId>("id", "The device.", device.as_str())
+        .path::<String>("alert", "The alert.", &shown.id)
+        .answers(200, "The alert", &shown)
+        .refuses(ProblemKind::Forbidden, "the role viewer may not change the device")
+        .refuses(ProblemKind::NotFound, "the device has no such alert")
+        .refuses(ProblemKind::Conflict, "the alert is over")
 }
 
 fn telemetry() -> Operation {
@@ -154,10 +209,19 @@ mod tests {
     fn what_is_described_is_what_the_routes_answer() {
         let device = sample::device_id();
         let device = device.as_str();
-        let answered =
-            [Route::Health, Route::Telemetry(device), Route::Events(device)].map(|route| match route {
-                Route::Health | Route::Telemetry(_) | Route::Events(_) => (route.pattern(), "GET"),
-            });
+        let answered = [
+            Route::Health,
+            Route::Telemetry(device),
+            Route::Events(device),
+            Route::Alerts(device),
+            Route::Acknowledge(device, "alr-1"),
+        ]
+        .map(|route| match route {
+            Route::Health | Route::Telemetry(_) | Route::Events(_) | Route::Alerts(_) => {
+                (route.pattern(), "GET")
+            }
+            Route::Acknowledge(..) => (route.pattern(), "POST"),
+        });
         let described: BTreeSet<_> = operations()
             .iter()
             .map(|operation| {

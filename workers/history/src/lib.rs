@@ -7,12 +7,14 @@
 //!
 //! - [`routes`]: which handler answers which request;
 //! - [`handlers`]: one module a resource;
+//! - [`cron`]: the minute's watch, which finds what no message tells;
 //! - [`format`](mod@format): the same answer as JSON, NDJSON or CSV.
 //!
 //! Handlers are plain Rust over ports, so native tests run every route; only the last lines of this file know the Workers
 //! runtime.
 
 pub mod config;
+pub mod cron;
 #[cfg(feature = "schema")]
 pub mod document;
 pub mod format;
@@ -27,13 +29,13 @@ mod worker {
     use rs1_domain::config::BadConfig;
     use rs1_platform::d1::D1;
     use rs1_platform::r2::R2;
-    use rs1_platform::{Env, PerIsolate, RawRequest, RawResponse, Service};
+    use rs1_platform::{Env, PerIsolate, RawRequest, RawResponse, Service, cron};
 
     use crate::config::Config;
     use crate::routes;
     use crate::world::{Ports, World};
 
-    rs1_platform::events! { fetch(SERVICE) = fetch }
+    rs1_platform::events! { fetch(SERVICE) = fetch, scheduled = tick }
 
     static SERVICE: Service =
         Service { name: "history", headers: routes::HEADERS, body_limit: routes::body_limit };
@@ -55,5 +57,12 @@ mod worker {
             routes::handle(request, config.as_ref(), &world).await
         })
         .await
+    }
+
+    async fn tick(event: cron::RawEvent, env: Env) {
+        cron::run(SERVICE.name, event, async |tick| {
+            crate::cron::tick(&tick, &D1::new(&env, "DB")).await.map_err(|error| error.to_string())
+        })
+        .await;
     }
 }

@@ -9,7 +9,7 @@ use rs1_domain::{Answer, Method, Problem, Request};
 use rs1_store::health;
 
 use crate::config::Config;
-use crate::handlers::{events, telemetry};
+use crate::handlers::{alerts, events, telemetry};
 use crate::world::{Ports, World};
 
 /// The request headers that this worker reads.
@@ -24,6 +24,10 @@ pub(crate) enum Route<'a> {
     Telemetry(&'a str),
     /// What happened to it.
     Events(&'a str),
+    /// What is wrong with it.
+    Alerts(&'a str),
+    /// That somebody knows.
+    Acknowledge(&'a str, &'a str),
 }
 
 impl<'a> Route<'a> {
@@ -33,7 +37,18 @@ impl<'a> Route<'a> {
             ["history", "health"] => Some(Self::Health),
             ["devices", device, "telemetry"] if !device.is_empty() => Some(Self::Telemetry(device)),
             ["devices", device, "events"] if !device.is_empty() => Some(Self::Events(device)),
+            ["devices", device, "alerts"] if !device.is_empty() => Some(Self::Alerts(device)),
+            ["devices", device, "alerts", alert, "ack"] if !device.is_empty() && !alert.is_empty() => {
+                Some(Self::Acknowledge(device, alert))
+            }
             _ => None,
+        }
+    }
+
+    fn methods(self) -> &'static [Method] {
+        match self {
+            Self::Acknowledge(..) => &[Method::Post],
+            _ => &[Method::Get, Method::Head],
         }
     }
 
@@ -43,6 +58,8 @@ impl<'a> Route<'a> {
             Self::Health => "/api/history/health",
             Self::Telemetry(_) => "/api/devices/{id}/telemetry",
             Self::Events(_) => "/api/devices/{id}/events",
+            Self::Alerts(_) => "/api/devices/{id}/alerts",
+            Self::Acknowledge(..) => "/api/devices/{id}/alerts/{alert}/ack",
         }
     }
 }
@@ -73,8 +90,9 @@ async fn answer(
     config: Result<&Config, &BadConfig>,
     world: &World<impl Ports>,
 ) -> Result<Answer, Problem> {
-    if !matches!(request.method, Method::Get | Method::Head) {
-        return Err(Problem::method_not_allowed(&[Method::Get, Method::Head]));
+    let methods = route.methods();
+    if !methods.contains(&request.method) {
+        return Err(Problem::method_not_allowed(methods));
     }
     if route == Route::Health {
         let config = config.map(|_| ());
@@ -89,6 +107,10 @@ async fn answer(
             telemetry::show(&world.db, &world.archives, &person, device, request).await
         }
         Route::Events(device) => events::list(&world.db, &person, device, request).await,
+        Route::Alerts(device) => alerts::list(&world.db, &person, device, request).await,
+        Route::Acknowledge(device, alert) => {
+            alerts::acknowledge(&world.db, &person, device, alert, request).await
+        }
     }
 }
 
@@ -101,6 +123,8 @@ mod tests {
         assert_eq!(Route::of("/api/history/health"), Some(Route::Health));
         assert_eq!(Route::of("/api/devices/x1/telemetry"), Some(Route::Telemetry("x1")));
         assert_eq!(Route::of("/api/devices/x1/events"), Some(Route::Events("x1")));
+        assert_eq!(Route::of("/api/devices/x1/alerts"), Some(Route::Alerts("x1")));
+        assert_eq!(Route::of("/api/devices/x1/alerts/a2/ack"), Some(Route::Acknowledge("x1", "a2")));
         for path in [
             "",
             "/",

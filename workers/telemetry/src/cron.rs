@@ -23,7 +23,7 @@ const OPEN_HOURS: i64 = 5 * 24;
 const SEAL_WINDOW_HOURS: i64 = 7 * 24;
 /// Hourly rollups are kept this long.
 const ROLLUP_DAYS: i64 = 30;
-/// Events are kept this long.
+/// Events, and alerts that are over, are kept this long.
 const EVENT_DAYS: i64 = 90;
 /// The security log and the audit log are kept this long.
 const LOG_DAYS: i64 = 90;
@@ -40,27 +40,31 @@ async fn sweep(now: UnixMillis, db: &impl Database) -> Result<String, PortError>
     let seal_before = now.hour().saturating_sub(OPEN_HOURS);
     let delete_before = now.plus(ROLLUP_DAYS.saturating_mul(-DAY)).hour();
     let events_before = now.plus(EVENT_DAYS.saturating_mul(-DAY));
-    let (mut after, mut sealed, mut deleted, mut events) = (String::new(), 0_u64, 0_u64, 0_u64);
+    let alerts_border = RecordId::generate("alr", events_before, [0; 10]);
+    let (mut after, mut sealed, mut deleted) = (String::new(), 0_u64, 0_u64);
+    let (mut events, mut alerts) = (0_u64, 0_u64);
     loop {
         let [step] = run(db, [telemetry::next_devices(&after, STEP)]).await?;
         let Some(last) = first_row::<Step>(&step)?.and_then(|step| step.last) else { break };
-        let [seal, delete, old_events] = run(
+        let [seal, delete, old_events, old_alerts] = run(
             db,
             [
                 telemetry::seal_hours(&after, &last, seal_before, SEAL_WINDOW_HOURS),
                 telemetry::delete_hours(&after, &last, delete_before),
                 telemetry::delete_events(&after, &last, events_before),
+                rs1_store::alerts::delete(&after, &last, &alerts_border),
             ],
         )
         .await?;
         sealed = sealed.saturating_add(seal.changes);
         deleted = deleted.saturating_add(delete.changes);
         events = events.saturating_add(old_events.changes);
+        alerts = alerts.saturating_add(old_alerts.changes);
         after = last.to_string();
     }
     let border = |kind| RecordId::generate(kind, now.plus(LOG_DAYS.saturating_mul(-DAY)), [0; 10]);
     let questions = RecordId::generate("dia", now.plus(KEPT_DAYS.saturating_mul(-DAY)), [0; 10]);
-    let [security, audit, failures, questions, sessions] = run(
+    let [security, audit, failures, questions, sessions, _] = run(
         db,
         [
             security::prune_security(&border("sec"), PRUNE),
@@ -68,13 +72,14 @@ async fn sweep(now: UnixMillis, db: &impl Database) -> Result<String, PortError>
             security::prune_failures(now.plus(-HOUR), PRUNE),
             diagnostics::prune(&questions, PRUNE),
             users::prune_sessions(now.plus(-DAY), PRUNE),
+            rs1_store::alerts::prune_outbox(events_before, PRUNE),
         ],
     )
     .await?;
     let (security, audit, failures) = (security.changes, audit.changes, failures.changes);
     let (questions, sessions) = (questions.changes, sessions.changes);
     Ok(format!(
-        "{sealed} hours sealed, {deleted} deleted; {events} events deleted; {security} security, {audit} audit, {failures} failure, \
+        "{sealed} hours sealed, {deleted} deleted; {events} events, {alerts} alerts deleted; {security} security, {audit} audit, {failures} failure, \
          {questions} diagnostics, {sessions} session rows deleted"
     ))
 }

@@ -5,7 +5,7 @@
 //! hold up the others; what could not be done for a reason that may pass is delivered again.
 //!
 //! Messages cost two statements a batch, whatever its size: one that reads the rollups they are
-//! about, one that writes them (and, by trigger, the registry); a third goes along if they tell of events. Between the two, what is new goes to
+//! about, one that writes them (and, by trigger, the registry); others go along only if they tell of events or change alerts. Between the two, what is new goes to
 //! the archive. See [`rs1_telemetry`] for why that order loses nothing and counts nothing twice.
 
 use std::collections::BTreeMap;
@@ -13,10 +13,12 @@ use std::collections::BTreeMap;
 use rs1_domain::event::{Batch, Delivery, Retry, Settlement};
 use rs1_domain::port::{Bucket, Database, Encoding, NewObject, PortError, Queue, Random, Sending};
 use rs1_domain::security::{AuthFailure, SecurityEvent};
-use rs1_domain::{RecordId, UnixMillis};
+use rs1_domain::{DeviceId, RecordId, UnixMillis};
+use rs1_store::alerts;
 use rs1_store::security;
 use rs1_store::sql::{rows, run};
 use rs1_store::telemetry::{self, EventRow, RollupRow, RollupSlot, Written};
+use rs1_telemetry::alert::{Alert, Alerts, Signal};
 use rs1_telemetry::archive::{self, ArchiveObject};
 use rs1_telemetry::batch::{self, Key, Plan, Slot};
 use rs1_telemetry::event::Event;
@@ -146,12 +148,12 @@ async fn ingest(messages: &[Message], world: &World<impl Ports>) -> Result<Inges
     if messages.is_empty() {
         return Ok(Ingested { plan: Plan::default(), left: None });
     }
-    let slots = load(&world.db, messages).await?;
+    let (slots, alerts) = load(&world.db, messages).await?;
     let plan = batch::plan(messages, &slots);
     for object in &plan.archive {
         store(&world.archives, object).await?;
     }
-    let Err(error) = count(&world.db, messages, plan.writes.clone(), &plan.events).await else {
+    let Err(error) = count(&world.db, messages, &plan, alerts).await else {
         return Ok(Ingested { plan, left: None });
     };
     // The messages are in the archive. If they were delivered again they might come in other
@@ -164,15 +166,25 @@ async fn ingest(messages: &[Message], world: &World<impl Ports>) -> Result<Inges
     Ok(Ingested { plan, left })
 }
 
-async fn load(db: &impl Database, messages: &[Message]) -> Result<BTreeMap<Key, Slot>, PortError> {
+/// The slots that messages are about, and their devices' open alerts.
+async fn load(
+    db: &impl Database,
+    messages: &[Message],
+) -> Result<(BTreeMap<Key, Slot>, OpenAlerts), PortError> {
     let keys = batch::keys(messages);
     let wanted: Vec<_> = keys.iter().map(|(device, hour)| (device, *hour)).collect();
     let statement =
         telemetry::rollups_for(&wanted).map_err(|error| PortError::new("rollups_for", error.to_string()))?;
     let [outcome] = run(db, [statement]).await?;
-    rows::<RollupSlot>(&outcome)?
+    let mut found = OpenAlerts::new();
+    let slots = rows::<RollupSlot>(&outcome)?
         .into_iter()
         .map(|slot| {
+            if let Some(open) = &slot.alerts {
+                let open: Vec<Alert> = serde_json::from_str(open)
+                    .map_err(|error| PortError::new("rollups_for", error.to_string()))?;
+                found.insert(slot.device_id.clone(), open);
+            }
             let key = (slot.device_id.clone(), slot.hour);
             let Some(row) = slot.into_row() else { return Ok((key, Slot::Empty)) };
             batch::slot_of(
@@ -186,7 +198,22 @@ async fn load(db: &impl Database, messages: &[Message]) -> Result<BTreeMap<Key, 
             .map(|slot| (key, slot))
             .map_err(|error| PortError::new("rollups_for", error.0))
         })
-        .collect()
+        .collect::<Result<_, _>>()?;
+    Ok((slots, found))
+}
+
+/// The open alerts of those devices that have some.
+type OpenAlerts = BTreeMap<DeviceId, Vec<Alert>>;
+
+/// What the messages change about their devices' alerts.
+fn changed_alerts(signals: &BTreeMap<DeviceId, Vec<Signal>>, mut open: OpenAlerts) -> Vec<Alert> {
+    let mut changed = Vec::new();
+    for (device, signals) in signals {
+        let mut alerts = Alerts::new(device.clone(), open.remove(device).unwrap_or_default());
+        alerts.apply(signals.clone());
+        changed.extend(alerts.changed());
+    }
+    changed
 }
 
 async fn store(archives: &impl Bucket, object: &ArchiveObject) -> Result<(), PortError> {
@@ -201,16 +228,21 @@ async fn store(archives: &impl Bucket, object: &ArchiveObject) -> Result<(), Por
     archives.put_new(object).await.map(|_| ())
 }
 
-/// Writes rollups, and with them events; those that somebody else changed in between are read and merged again. Events are not: who
-/// else wrote the same ones wrote the same.
+/// Writes rollups, and with them events and alerts; rollups that somebody else changed in between are read and merged again. Events
+/// and alerts are not: who else wrote the same ones wrote the same, and an alert that went on meanwhile has newer news.
 async fn count(
     db: &impl Database,
     messages: &[Message],
-    mut writes: Vec<batch::Write>,
-    events: &[Event],
+    plan: &Plan,
+    open: OpenAlerts,
 ) -> Result<(), PortError> {
     let unwritable = |error: serde_json::Error| PortError::new("write_rollups", error.to_string());
+    let (mut writes, events) = (plan.writes.clone(), &plan.events);
     let mut beside = Vec::new();
+    let changed = changed_alerts(&plan.signals, open);
+    if !changed.is_empty() {
+        beside.push(alerts::write(&changed).map_err(unwritable)?);
+    }
     if !events.is_empty() {
         beside.push(
             telemetry::record_events(&events.iter().map(event_row).collect::<Vec<_>>())
@@ -238,7 +270,7 @@ async fn count(
             .filter(|message| writes.iter().any(|write| write.key == batch::key_of(message)))
             .cloned()
             .collect();
-        writes = batch::plan(&lost, &load(db, &lost).await?).writes;
+        writes = batch::plan(&lost, &load(db, &lost).await?.0).writes;
     }
     if writes.is_empty() {
         Ok(())
@@ -285,9 +317,9 @@ async fn recount(key: &str, world: &World<impl Ports>) -> Result<(), Recount> {
     let body = world.archives.get(key).await.map_err(Recount::Later)?;
     let body = body.ok_or_else(|| Recount::Never(format!("{key}: no such object")))?;
     let messages = archive::read_object(&body).map_err(Recount::Never)?;
-    let slots = load(&world.db, &messages).await.map_err(Recount::Later)?;
+    let (slots, alerts) = load(&world.db, &messages).await.map_err(Recount::Later)?;
     let plan = batch::plan(&messages, &slots);
-    count(&world.db, &messages, plan.writes, &plan.events).await.map_err(Recount::Later)
+    count(&world.db, &messages, &plan, alerts).await.map_err(Recount::Later)
 }
 
 /// Writes security events and counts failed authentications, in one transaction.

@@ -17,15 +17,19 @@ use pollster::block_on;
 use rs1_domain::event::Tick;
 use rs1_domain::time::{DAY, HOUR, MINUTE};
 use rs1_domain::{RequestId, UnixMillis};
+use rs1_store::alerts::{self, OutboxEntry, ShownAlert};
 use rs1_store::native::Failure;
-use rs1_store::sql::{rows, run};
+use rs1_store::sql::{PageRequest, rows, run};
 use rs1_store::telemetry::{self, EventRow, WantedEvents};
 use rs1_worker_telemetry::cron;
 use serde_json::json;
 
+/// Free memory of a device that is well.
+const HEAP: i64 = 150_000;
+
 fn send(cloud: &Cloud, number: i64) -> String {
     let at = cloud.now.plus(number * MINUTE);
-    let message = published("telemetry", &format!("m{number}"), at, &telemetry_payload(at, number));
+    let message = published("telemetry", &format!("m{number}"), at, &telemetry_payload(at, HEAP + number));
     assert_eq!(cloud.post("/webhook/telemetry", &message).status, 202);
     cloud.world.queue.take().remove(0)
 }
@@ -61,7 +65,7 @@ fn a_batch_is_archived_counted_and_shown_with_two_statements() {
     assert!(objects[0].0.starts_with("telemetry/2026-01-20/10/00-"));
     assert!(objects[1].0.starts_with("telemetry/2026-01-20/11/00-"));
     assert_eq!(cloud.archived_lines().len(), 100);
-    assert_eq!(cloud.archived_lines()[0]["payload"]["metrics"]["system.free_heap"], 0);
+    assert_eq!(cloud.archived_lines()[0]["payload"]["metrics"]["system.free_heap"], HEAP);
     assert_eq!(cloud.device().last_telemetry_at, Some(cloud.now.plus(99 * MINUTE)));
     assert!(cloud.device().online, "telemetry is a sign of life");
 }
@@ -247,7 +251,7 @@ fn what_happened_is_kept_once_and_costs_a_statement_only_when_something_did() {
     let cloud = Cloud::new();
     let batch = [
         tell(&cloud, 1, &["BOOT boot:power_on", "NVS error:4:full", "NVS error:4:full", "WIFI connected"]),
-        tell(&cloud, 2, &["RADAR radar_disconnect:uart"]),
+        tell(&cloud, 2, &["WIFI wifi_disconnect:201"]),
         tell(&cloud, 3, &["MAIN nothing"]),
     ];
     let before = cloud.world.db.statements_run();
@@ -256,7 +260,7 @@ fn what_happened_is_kept_once_and_costs_a_statement_only_when_something_did() {
     let expected = [
         (1, "boot".to_owned(), "power_on".to_owned(), 1),
         (1, "error".to_owned(), "4:full".to_owned(), 2),
-        (2, "radar_disconnect".to_owned(), "uart".to_owned(), 1),
+        (2, "wifi_disconnect".to_owned(), "201".to_owned(), 1),
     ];
     assert_eq!(told(&cloud), expected);
     cloud.deliver(&batch);
@@ -307,4 +311,95 @@ fn a_device_that_cannot_stop_telling_does_not_fill_the_database_and_the_old_goes
     assert_eq!(told(&cloud).len(), 100, "90 days");
     block_on(cron::tick(&tick(cloud.now.plus(90 * DAY + HOUR)), &cloud.world.db)).unwrap();
     assert_eq!(told(&cloud).len(), 0);
+}
+
+fn alerts_of(cloud: &Cloud) -> Vec<(String, &'static str, i64)> {
+    let page = PageRequest { limit: 200, after: None };
+    let [outcome] =
+        block_on(run(&cloud.world.db, [alerts::of_device(&device(), None, None, &page)])).unwrap();
+    let alerts = rows::<ShownAlert>(&outcome).unwrap().into_iter().rev();
+    alerts.map(|alert| (alert.kind.as_str().to_owned(), alert.status().as_str(), alert.occurrences)).collect()
+}
+
+/// A message of a device that has so much memory free, so many minutes from now.
+fn heap(cloud: &Cloud, number: i64, bytes: i64) -> String {
+    let at = cloud.now.plus(number * MINUTE);
+    let message = published("telemetry", &format!("h{number}"), at, &telemetry_payload(at, bytes));
+    assert_eq!(cloud.post("/webhook/telemetry", &message).status, 202);
+    cloud.world.queue.take().remove(0)
+}
+
+#[test]
+fn an_alert_opens_counts_and_ends_with_what_the_messages_say() {
+    let cloud = Cloud::new();
+    let before = cloud.world.db.statements_run();
+    cloud.deliver(&[heap(&cloud, 0, 90_000)]);
+    assert_eq!(cloud.world.db.statements_run() - before, 2, "a device that is well costs nothing more");
+    let low = [heap(&cloud, 1, 40_000), heap(&cloud, 2, 30_000)];
+    cloud.deliver(&low);
+    cloud.deliver(&low);
+    cloud.deliver(&low[1..]);
+    assert_eq!(alerts_of(&cloud), [("low_memory".to_owned(), "open", 2)], "each message once");
+    cloud.deliver(&[heap(&cloud, 3, 10_000)]);
+    let both = [("low_memory".to_owned(), "open", 3), ("critical_memory".to_owned(), "open", 1)];
+    assert_eq!(alerts_of(&cloud), both);
+    cloud.deliver(&[heap(&cloud, 10, 90_000)]);
+    let over = both.map(|(kind, _, count)| (kind, "resolved", count));
+    assert_eq!(alerts_of(&cloud), over);
+    let [outbox] = block_on(run(&cloud.world.db, [alerts::outbox(10)])).unwrap();
+    let told: Vec<_> = rows::<OutboxEntry>(&outbox).unwrap();
+    let told: Vec<_> = told.iter().map(|entry| (entry.kind.as_str(), entry.what.as_str())).collect();
+    assert_eq!(
+        told,
+        [("critical_memory", "opened"), ("critical_memory", "resolved")],
+        "of critical ones somebody is told"
+    );
+}
+
+#[test]
+fn whatever_fails_an_alert_opens_and_counts_once() {
+    for (name, failure) in [
+        ("write_rollups", Failure::BeforeCommit),
+        ("write_rollups", Failure::AfterCommit),
+        ("write_alerts", Failure::BeforeCommit),
+        ("write_alerts", Failure::AfterCommit),
+        ("rollups_for", Failure::BeforeCommit),
+    ] {
+        let cloud = Cloud::new();
+        let batch = [heap(&cloud, 1, 10_000), heap(&cloud, 2, 10_000)];
+        cloud.world.db.fail_statement(name, Some(failure));
+        let settled = cloud.deliver(&batch);
+        cloud.world.db.fail(None);
+        cloud.drain();
+        for retry in settled.retries {
+            cloud.deliver(&batch[retry.index..=retry.index]);
+        }
+        cloud.deliver(&batch);
+        let expected = [("low_memory".to_owned(), "open", 2), ("critical_memory".to_owned(), "open", 2)];
+        assert_eq!(alerts_of(&cloud), expected, "{name} {failure:?}");
+        let [outbox] = block_on(run(&cloud.world.db, [alerts::outbox(10)])).unwrap();
+        assert_eq!(rows::<OutboxEntry>(&outbox).unwrap().len(), 1, "{name} {failure:?}");
+    }
+}
+
+#[test]
+fn alerts_that_are_over_go_after_their_time_and_open_ones_stay() {
+    let cloud = Cloud::new();
+    cloud.deliver(&[heap(&cloud, 1, 10_000)]);
+    cloud.deliver(&[heap(&cloud, 10, 22_000)]);
+    cloud.deliver(&[heap(&cloud, 20, 26_000)]);
+    assert_eq!(alerts_of(&cloud).iter().map(|alert| alert.1).collect::<Vec<_>>(), ["open", "resolved"]);
+    let late = cloud.now.plus(91 * DAY);
+    block_on(cron::tick(&tick(late), &cloud.world.db)).unwrap();
+    assert_eq!(alerts_of(&cloud), [("low_memory".to_owned(), "open", 3)]);
+    let waiting = || {
+        let [outbox] = block_on(run(&cloud.world.db, [alerts::outbox(10)])).unwrap();
+        rows::<OutboxEntry>(&outbox).unwrap()
+    };
+    let entries: Vec<_> = waiting().iter().map(|entry| entry.entry_id).collect();
+    assert_eq!(entries.len(), 2, "nobody was told yet, so it waits");
+    block_on(run(&cloud.world.db, [alerts::taken(&entries[..1], late).unwrap()])).unwrap();
+    assert_eq!(waiting().len(), 1);
+    block_on(cron::tick(&tick(late.plus(HOUR)), &cloud.world.db)).unwrap();
+    assert_eq!(waiting().len(), 1, "what was told goes, the rest stays");
 }

@@ -165,14 +165,29 @@ impl Cloud {
 
     /// Somebody looks at what there is of the device.
     pub fn look(&self, person: &Person, what: &str, query: &str, accept: &str) -> Answer {
+        self.send(person, Method::Get, what, query, accept)
+    }
+
+    /// Somebody asks something of the device.
+    pub fn send(&self, person: &Person, method: Method, what: &str, query: &str, accept: &str) -> Answer {
         let token = AccessTokens::new(SECRET, None).issue(person, NOW);
         let headers = vec![("authorization", format!("Bearer {token}")), ("accept", accept.to_owned())];
-        self.request(&format!("/api/devices/{}/{what}", self.device), query, headers)
+        self.request_as(method, &format!("/api/devices/{}/{what}", self.device), query, headers)
     }
 
     pub fn request(&self, path: &str, query: &str, headers: Vec<(&'static str, String)>) -> Answer {
+        self.request_as(Method::Get, path, query, headers)
+    }
+
+    pub fn request_as(
+        &self,
+        method: Method,
+        path: &str,
+        query: &str,
+        headers: Vec<(&'static str, String)>,
+    ) -> Answer {
         let request = Request {
-            method: Method::Get,
+            method,
             path: path.into(),
             query: query.into(),
             headers,

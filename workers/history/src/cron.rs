@@ -1,0 +1,69 @@
+//! The minute's watch: what no message tells, because it is that there is none, or that time has passed.
+//!
+//! The registry's facts become signals, and those go through the same state machine as the messages' do. A run that comes twice,
+//! or beside a consumer, finds the same alerts and writes the same; who read an older one writes nothing, and looks again in a
+//! minute.
+
+use std::collections::BTreeMap;
+
+use rs1_domain::event::Tick;
+use rs1_domain::port::{Database, PortError};
+use rs1_domain::{DeviceId, UnixMillis};
+use rs1_store::alerts::{self, Fact, Horizon};
+use rs1_store::cron;
+use rs1_store::sql::{rows, run};
+use rs1_telemetry::alert::{Alert, Alerts, OTA_FAILURES, OTA_WINDOW, PROLONGED, RESET_NEWS, SILENCE, Signal};
+
+/// This worker's trigger.
+pub const EVERY_MINUTE: &str = "* * * * *";
+
+/// Runs a trigger, unless that run was taken before. What it did, for the log.
+///
+/// # Errors
+/// What failed. The next run sees what this one should have.
+pub async fn tick(tick: &Tick, db: &impl Database) -> Result<String, PortError> {
+    cron::leased(db, "history", tick, async || watch(tick.scheduled, db).await).await
+}
+
+async fn watch(now: UnixMillis, db: &impl Database) -> Result<String, PortError> {
+    let before = |milliseconds: i64| now.plus(milliseconds.saturating_neg());
+    let horizon = Horizon {
+        now,
+        prolonged: before(PROLONGED),
+        reset: before(RESET_NEWS),
+        ota: before(OTA_WINDOW),
+        ota_failures: OTA_FAILURES,
+    };
+    let heard = before(SILENCE);
+    let facts =
+        run(db, [alerts::silent(heard, now), alerts::troubled(&horizon), alerts::recovered(&horizon, heard)])
+            .await?;
+    let mut signals: BTreeMap<DeviceId, Vec<Signal>> = BTreeMap::new();
+    for outcome in &facts {
+        for Fact { device_id, kind, at, detail } in rows(outcome)? {
+            signals.entry(device_id).or_default().push(Signal { kind, at, seen: detail });
+        }
+    }
+    if signals.is_empty() {
+        return Ok("nothing new".to_owned());
+    }
+    let json = |error: serde_json::Error| PortError::new("alerts", error.to_string());
+    let devices: Vec<_> = signals.keys().collect();
+    let [open] = run(db, [alerts::open(&devices).map_err(json)?]).await?;
+    let mut open_of: BTreeMap<DeviceId, Vec<Alert>> = BTreeMap::new();
+    for alert in rows::<Alert>(&open)? {
+        open_of.entry(alert.device_id.clone()).or_default().push(alert);
+    }
+    let mut changed = Vec::new();
+    for (device, signals) in signals {
+        let open = open_of.remove(&device).unwrap_or_default();
+        let mut alerts = Alerts::new(device, open);
+        alerts.apply(signals);
+        changed.extend(alerts.changed());
+    }
+    if !changed.is_empty() {
+        run(db, [alerts::write(&changed).map_err(json)?]).await?;
+    }
+    let resolved = changed.iter().filter(|alert| alert.resolved_at.is_some()).count();
+    Ok(format!("{} alerts changed, {resolved} of them over", changed.len()))
+}
