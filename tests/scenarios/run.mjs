@@ -71,6 +71,7 @@ async function enact(name, devices, print) {
   process.on('exit', clean);
   print.write('');
   print.write(print.paint('bold', `${name}: ${title}`));
+  print.write(print.paint('dim', `    npm run -s rollout -- watch latest --state ${directory}`));
   const started = Date.now();
   const claims = new Claims();
   // What the parts of the stack say is shown if something goes wrong.
