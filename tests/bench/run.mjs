@@ -10,7 +10,8 @@ import { build } from '../../local/lib/stack.mjs';
 import { command } from '../../local/lib/trouble.mjs';
 import { buildWorkers, measureBundles } from '../../tools/build.mjs';
 import { countCalls } from './lib/calls.mjs';
-import { callsReport, sizeReport, speedReport, startupReport, summary, updatesReport } from './lib/report.mjs';
+import { measureDownloads } from './lib/download.mjs';
+import { callsReport, downloadReport, sizeReport, speedReport, startupReport, summary, updatesReport } from './lib/report.mjs';
 import { measurePlanner } from './lib/planner.mjs';
 import { measureStartup } from './lib/startup.mjs';
 import { Workshop, defaultRoot } from './lib/systems.mjs';
@@ -18,7 +19,7 @@ import { ROUTES, WARM_UP, measureThroughput } from './lib/throughput.mjs';
 import { measureUpdates } from './lib/updates.mjs';
 import { findWrk } from './lib/wrk.mjs';
 
-const PARTS = [...ROUTES, 'sizes', 'startup', 'calls', 'updates'];
+const PARTS = [...ROUTES, 'sizes', 'startup', 'calls', 'download', 'updates'];
 
 const USAGE = {
   text: `npm run bench [-- OPTIONS]
@@ -26,6 +27,8 @@ const USAGE = {
 Measures the telemetry worker's release bundle beside two others, each in its own Miniflare:
   peer      the same in plain TypeScript (tests/bench/peer)
   ceiling   an empty JavaScript worker: looks at nothing, logs nothing, answers a constant
+Downloads ("download"): 200 devices at once, each fetching an image range by range, beside a plain worker that streams the
+same object of R2 and does nothing else (tests/bench/peer-download).
 And what nobody publishes of updates ("updates"): the whole stack with a simulated fleet, without a peer.
 
   --seconds N        of one round (default 4)
@@ -100,6 +103,10 @@ async function main() {
       add(speedReport(systems, results.load));
     }
 
+    if (parts.includes('download')) {
+      results.download = await measureDownloads({ secrets, workshop, rounds, say });
+      add(downloadReport(results.download));
+    }
     if (parts.includes('updates')) {
       const fresh = (name) => workshop.fresh(name);
       results.updates = { ...(await measureUpdates({ fresh, say, devices })), planner: await measurePlanner() };

@@ -18,6 +18,7 @@ use rs1_domain::{DeviceId, FirmwareVersion, UnixMillis};
 
 use crate::attempt::{Attempt, DeviceState, Trigger};
 use crate::cause::Cause;
+use crate::cohort::COHORTS;
 use crate::device::{Device, Snapshot};
 use crate::fact::Decision;
 use crate::policy::Policy;
@@ -379,15 +380,33 @@ impl<'a> Planner<'a> {
         self.candidates.iter().enumerate().filter(|(_, one)| of(one)).map(|(index, _)| index).collect()
     }
 
-    /// Keeps the `most` devices whose turn is first, in no order: sorting a fleet to find a hundred would take longer than
-    /// the rest.
+    /// Keeps the `most` devices whose turn is first. Only the cohort in which the line is drawn is sorted: sorting a fleet to
+    /// find a hundred would take longer than the rest.
     fn keep_first(&self, indices: &mut Vec<usize>, most: usize) {
-        if indices.len() > most {
-            if most > 0 {
-                indices.select_nth_unstable_by(most, |a, b| self.compare_turns(*a, *b));
-            }
-            indices.truncate(most);
+        if indices.len() <= most {
+            return;
         }
+        let cohort =
+            |index: &usize| self.candidates.get(*index).map_or(COHORTS, |candidate| candidate.cohort);
+        let mut sizes = [0_usize; COHORTS as usize + 1];
+        for index in indices.iter() {
+            if let Some(size) = sizes.get_mut(usize::from(cohort(index))) {
+                *size = size.saturating_add(1);
+            }
+        }
+        let (mut drawn_at, mut left) = (0, most);
+        for (of, size) in (0..).zip(sizes) {
+            drawn_at = of;
+            if size > left {
+                break;
+            }
+            left = left.saturating_sub(size);
+        }
+        let mut last: Vec<_> = indices.iter().copied().filter(|index| cohort(index) == drawn_at).collect();
+        self.sort_by_turn(&mut last);
+        last.truncate(left);
+        indices.retain(|index| cohort(index) < drawn_at);
+        indices.append(&mut last);
     }
 
     // Once, and not where it is called: sorting is 5 KB of code.

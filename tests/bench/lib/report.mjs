@@ -1,7 +1,7 @@
 // The tables, and a verdict for each target.
 
 import { cpuMicros, median, rate, ratio } from './numbers.mjs';
-import { BUNDLE, SPEED, STATEMENTS } from './targets.mjs';
+import { BUNDLE, DOWNLOAD, SPEED, STATEMENTS } from './targets.mjs';
 
 const integer = (value) => Math.round(value).toLocaleString('en');
 const decimal = (value) => value.toFixed(value < 10 ? 2 : 1);
@@ -121,6 +121,20 @@ export function updatesReport({ triggers, flow, halts, overshoot, planner }) {
     ]),
   ];
   return { text: table(rows), verdicts: [none, range] };
+}
+
+/** What 200 devices at once get of an image. */
+export function downloadReport({ size, range: piece, clients, systems: { ours, peer } }) {
+  const pace = median(ours.rate.map((rate, round) => rate / peer.rate[round]));
+  const found = verdict('download: MB/s, times the peer', times(pace), `≥ ${DOWNLOAD}`, pace >= DOWNLOAD);
+  const row = (name, { rate, p50, p99, peak }) => ['', name, decimal(median(rate)), range(rate, decimal), decimal(median(p50)), decimal(median(p99)), integer(peak)];
+  const rows = [
+    ['download', 'system', 'MB/s', 'range', 'p50 ms', 'p99 ms', 'memory MB', 'of the peer'],
+    [...row('ours', ours), mark(found)],
+    [...row('peer', peer), ''],
+  ];
+  const note = `  ${clients} clients, an image of ${integer(size)} bytes, ${integer(piece)} bytes at a time; memory is the runtime's high-water mark`;
+  return { text: `${table(rows)}\n${note}`, verdicts: [found] };
 }
 
 /** A device writes 4 KiB at once, and asks for no smaller range. */

@@ -14,6 +14,9 @@ export const SPEED = [
   { route: 'zones', than: 'peer', least: 1 },
 ];
 
+/** MB/s of downloads, as a multiple of a plain worker's in the same round. */
+export const DOWNLOAD = 0.9;
+
 /** D1 statements, at most. */
 export const STATEMENTS = {
   admission: 1,

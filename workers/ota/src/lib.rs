@@ -2,6 +2,7 @@
 //!
 //! - [`routes`]: `/health`, and `/admin/*` for operators;
 //! - [`handlers`]: one module a resource;
+//! - [`permits`]: what need not be asked of the database at each range of a download;
 //! - [`world`]: the ports that they are given;
 //! - [`engine`]: what carries rollouts out;
 //! - [`queue`]: what devices reported, and triggers on their way to them;
@@ -16,6 +17,7 @@ pub mod cron;
 pub mod document;
 pub mod engine;
 pub mod handlers;
+pub mod permits;
 pub mod queue;
 pub mod routes;
 pub mod world;
@@ -35,6 +37,7 @@ mod worker {
     use rs1_platform::{Env, PerIsolate, RawRequest, RawResponse, Service, cron, queue};
 
     use crate::config::Config;
+    use crate::permits::Permits;
     use crate::routes;
     use crate::world::{Engine, Ports, World};
 
@@ -45,8 +48,9 @@ mod worker {
     static CONFIG: PerIsolate<Result<Config, BadConfig>> = PerIsolate::new();
 
     std::thread_local! {
-        /// The operators' public keys, shared by every request of this isolate: plain data, borrowed
+        /// Permits, and the operators' public keys, shared by every request of this isolate: plain data, borrowed
         /// for a moment at a time and never across an await. Leaked once, as an isolate's statics are.
+        static PERMITS: &'static RefCell<Permits> = Box::leak(Box::new(RefCell::new(Permits::new())));
         static KEYS: &'static RefCell<KeyCache> = Box::leak(Box::new(RefCell::new(KeyCache::new())));
     }
 
@@ -87,6 +91,7 @@ mod worker {
                 reports: Producer::new(&env, "OTA_STATUS_QUEUE"),
                 random: Crypto,
                 keys: KEYS.with(|keys| *keys),
+                permits: PERMITS.with(|permits| *permits),
             };
             routes::handle(request, config(&env), &world, &files).await
         })

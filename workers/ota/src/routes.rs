@@ -171,7 +171,8 @@ async fn answer(
     let config =
         config.map_err(|faults| Problem::unavailable(format!("configuration: {}", faults.0.join("; "))))?;
     if let Route::Download(sku, version) = *route {
-        return download::get(db, &world.reports, files, config, (sku, version), request).await;
+        let from = download::From { db, reports: &world.reports, files, permits: world.permits };
+        return download::get(&from, config, (sku, version), request).await;
     }
     let operator =
         operator::identify(request, &config.operators, world.keys, &world.documents, &world.signatures)

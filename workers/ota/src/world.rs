@@ -6,6 +6,8 @@ use std::cell::RefCell;
 use rs1_auth::jwt::KeyCache;
 use rs1_domain::port::{Broker, Database, DocumentSource, Queue, Random, SignatureVerifier};
 
+use crate::permits::Permits;
+
 /// The kinds of ports: the runtime's in the worker, doubles in native tests.
 pub trait Ports {
     /// D1.
@@ -38,6 +40,8 @@ pub struct World<'a, P: Ports> {
     pub random: P::Random,
     /// The operators' keys as fetched last; lives as long as the isolate.
     pub keys: &'a RefCell<KeyCache>,
+    /// Permits to download that were read a moment ago; as long as the isolate.
+    pub permits: &'a RefCell<Permits>,
 }
 
 /// The ports of what queues and the clock wake.

@@ -24,6 +24,7 @@ use rs1_rollout::queued::OtaEvent;
 use rs1_store::devices::{self, NewDevice};
 use rs1_store::native::Failure;
 use rs1_worker_ota::config::Config;
+use rs1_worker_ota::permits::GOOD_FOR;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
@@ -256,12 +257,29 @@ fn what_is_withdrawn_is_handed_out_no_more_whoever_asks() {
     let (cloud, _) = cloud();
     assert_eq!(get(&cloud, &[]).status, 200);
     cloud.post("/admin/firmware/rs1_pro/1.2.0/yank", &json!({"reason": "boots into a loop"}));
+    refused(&get(&cloud, &[]), 410, "yanked");
+    cloud.now.set(NOW.plus(GOOD_FOR));
     refused(&get(&cloud, &[("range", "bytes=100-")]), 410, "yanked");
 
     let (cloud, _) = self::cloud();
     let keys = body(&cloud.get("/admin/firmware-keys"));
     cloud.delete(&format!("/admin/firmware-keys/{}", keys["items"][0]["key_id"].as_str().unwrap()));
     refused(&get(&cloud, &[]), 410, "yanked");
+}
+
+#[test]
+fn a_download_that_goes_on_feels_the_end_of_its_rollout_within_two_seconds_and_another_at_once() {
+    let (cloud, _) = cloud();
+    assert_eq!(get(&cloud, &[("range", "bytes=0-99")]).status, 206);
+    set_status(&cloud, "ABORTED");
+    cloud.now.set(NOW.plus(GOOD_FOR - 1));
+    assert_eq!(get(&cloud, &[("range", "bytes=100-199")]).status, 206);
+    refused(&get(&cloud, &[("range", "bytes=0-99")]), 403, "not-in-rollout");
+    cloud.now.set(NOW.plus(GOOD_FOR));
+    refused(&get(&cloud, &[("range", "bytes=200-299")]), 403, "not-in-rollout");
+    // What one device may is nothing to another.
+    let other = cloud.config.links.link("", PATH, &device(2), ROLLOUT, NOW);
+    refused(&ask(&cloud, Method::Get, &other, &[("range", "bytes=200-299")]), 403, "not-in-rollout");
 }
 
 #[test]
@@ -281,7 +299,12 @@ fn downloads_are_counted_once_each_and_not_once_a_range() {
     for start in (100..1_000).step_by(100) {
         assert_eq!(get(&cloud, &[("range", &format!("bytes={start}-{}", start + 99))]).status, 206);
     }
-    assert_eq!(cloud.db.statements_run() - before, 9, "nine to look");
+    assert_eq!(cloud.db.statements_run() - before, 0, "what was read a moment ago holds");
+    cloud.now.set(NOW.plus(GOOD_FOR));
+    for start in [500, 600] {
+        assert_eq!(get(&cloud, &[("range", &format!("bytes={start}-"))]).status, 206);
+    }
+    assert_eq!(cloud.db.statements_run() - before, 1, "and is read again after two seconds");
     for _ in 2..=10 {
         assert_eq!(get(&cloud, &[]).status, 200);
         assert_eq!(get(&cloud, &[("if-match", "\"x\"")]).status, 412, "what is not sent is not counted");

@@ -1,10 +1,12 @@
 //! `GET` and `HEAD /firmware/{sku}/{version}.bin`: an image on its way to a device.
 //!
-//! Every request is judged anew: the link, then the artifact, then the device's place in its rollout. So a pause, a yank
-//! or an abort is felt within the next request, and none of it is ever answered out of a cache; only the bytes are.
+//! Every request is judged: the link, then the artifact, then the device's place in its rollout. So a pause, a yank or an
+//! abort is felt within the next request; by a download that is under way, within two seconds (see [`crate::permits`]).
 //!
 //! A download that begins is counted, with one write; the requests that go on with it are not. That it was fetched to its
 //! end says nothing about the device: only its own reports do.
+
+use std::cell::RefCell;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -18,6 +20,7 @@ use rs1_store::firmware::{self, Permit};
 use rs1_store::sql::{first_row, run};
 
 use crate::config::Config;
+use crate::permits::Permits;
 
 /// The media type of images.
 const BINARY: &str = "application/octet-stream";
@@ -28,23 +31,41 @@ const CACHE_CONTROL: &str = "private, max-age=900, no-transform";
 /// After how many seconds a device that began too often may ask again: by then there is another rollout, or none.
 const RETRY_AFTER: &str = "86400";
 
+/// Where a download comes from.
+pub struct From<'a, D, Q, F> {
+    /// D1.
+    pub db: &'a D,
+    /// Where the engine hears of refusals.
+    pub reports: &'a Q,
+    /// R2.
+    pub files: &'a F,
+    /// What was read of the database a moment ago.
+    pub permits: &'a RefCell<Permits>,
+}
+
 /// Answers a device that downloads.
 ///
 /// # Errors
 /// 403 for a link that is not good, or a device that is not to have this image; 404 if there is no such image; 410 if it
 /// was withdrawn; 412 and 416 for conditions and ranges; 429 for too many attempts; 503 when the database or R2 fails.
 pub async fn get(
-    db: &impl Database,
-    reports: &impl Queue,
-    files: &impl FileStore,
+    from: &From<'_, impl Database, impl Queue, impl FileStore>,
     config: &Config,
     (sku, version): (&str, &str),
     request: &Request,
 ) -> Result<Answer, Problem> {
+    let From { db, reports, files, permits } = *from;
     let grant = config.links.verify(&request.path, &request.query, request.now).map_err(bad_link)?;
     let (sku, version) = Sku::parse(sku).zip(FirmwareVersion::parse(version)).ok_or_else(no_such_firmware)?;
-    let [outcome] = run(db, [firmware::permit(sku, &version, &grant.rollout, &grant.device)]).await?;
-    let permit = first_row::<Permit>(&outcome)?.ok_or_else(no_such_firmware)?;
+    let key = format!("{}{}/{}", request.path, grant.rollout, grant.device);
+    let remembered = if goes_on(request) { permits.borrow().find(&key, request.now) } else { None };
+    let is_fresh = remembered.is_none();
+    let mut permit = if let Some(permit) = remembered {
+        permit
+    } else {
+        let [outcome] = run(db, [firmware::permit(sku, &version, &grant.rollout, &grant.device)]).await?;
+        first_row::<Permit>(&outcome)?.ok_or_else(no_such_firmware)?
+    };
     let attempt = judge(&permit)?;
 
     let etag = format!("\"{}\"", permit.sha256);
@@ -62,11 +83,10 @@ pub async fn get(
         }
         Selection::NotSatisfiable => return Err(not_satisfiable(permit.size)),
     };
-    let headers = Headers { etag: &etag, status, part, permit: &permit };
     if request.method == Method::Head {
         let mut answer = Answer::empty(status);
         answer.content_type = Some(BINARY);
-        return Ok(headers.onto(answer));
+        return Ok(Headers { etag: &etag, status, part, permit: &permit }.onto(answer));
     }
 
     if permit.refused_at.is_some() {
@@ -74,12 +94,24 @@ pub async fn get(
     }
     // Who goes on with a download that nobody saw begin, has begun one.
     if part.first == 0 || permit.begun == 0 {
+        permits.borrow_mut().forget(&key);
         begin(db, reports, config, (sku, &version), &grant, attempt, request).await?;
+        permit.begun = permit.begun.saturating_add(1);
+    }
+    if is_fresh {
+        permits.borrow_mut().note(key, permit.clone(), request.now);
     }
     let file = firmware::file(sku, version.as_str(), &permit.sha256);
     let stream = files.open(&file, &etag, permit.size, part).await?;
     let stream = stream.ok_or_else(|| Problem::unavailable(format!("{file} is not in the bucket")))?;
+    let headers = Headers { etag: &etag, status, part, permit: &permit };
     Ok(headers.onto(Answer::streamed(status, BINARY, stream)))
+}
+
+/// Whether a request goes on with a download, for all that can be told before the image's size is known.
+fn goes_on(request: &Request) -> bool {
+    let range = request.header("range").and_then(|range| range.trim_start().strip_prefix("bytes="));
+    request.method == Method::Get && range.is_some_and(|range| !range.trim_start().starts_with('0'))
 }
 
 /// Whether the device may have the image: the attempt that it is in.

@@ -19,6 +19,7 @@ use rs1_domain::{Answer, Method, Request, RequestId, UnixMillis};
 use rs1_store::doubles::{Counting, MemoryBroker, MemoryFiles, MemoryQueue};
 use rs1_store::native::NativeDatabase;
 use rs1_worker_ota::config::Config;
+use rs1_worker_ota::permits::Permits;
 use rs1_worker_ota::routes;
 use rs1_worker_ota::world::{Engine, Ports, World};
 use serde_json::{Value, json};
@@ -35,6 +36,7 @@ pub struct Cloud {
     pub broker: MemoryBroker,
     pub random: Counting,
     pub keys: RefCell<KeyCache>,
+    pub permits: RefCell<Permits>,
     pub now: Cell<UnixMillis>,
 }
 
@@ -65,6 +67,7 @@ impl Cloud {
             broker: MemoryBroker::default(),
             random: Counting::default(),
             keys: RefCell::new(KeyCache::new()),
+            permits: RefCell::new(Permits::new()),
             now: Cell::new(NOW),
         }
     }
@@ -92,6 +95,7 @@ impl Cloud {
             reports: Lent(&self.reports),
             random: Lent(&self.random),
             keys: &self.keys,
+            permits: &self.permits,
         };
         block_on(routes::handle(request, Ok(&self.config), &world, &self.files)).1
     }
