@@ -213,21 +213,24 @@ test('bad settings are all named, and their values nowhere', async (t) => {
     OPERATOR_JWKS_URL: 'ftp://keys.example',
     EMQX_API_KEY: 'a-key-without-its-secret',
     SIGNING_KEY: 'too-short-a-signing-key',
+    JWT_SECRET: 'too-short-a-token-key',
   };
   const { ENVIRONMENT, OPERATOR_JWKS_URL } = values;
   const cloud = await startHarness({
-    secrets: { WEBHOOK_SECRET: values.WEBHOOK_SECRET, DEVICE_KEK: values.DEVICE_KEK, EMQX_API_KEY: values.EMQX_API_KEY, SIGNING_KEY: values.SIGNING_KEY },
+    secrets: { WEBHOOK_SECRET: values.WEBHOOK_SECRET, DEVICE_KEK: values.DEVICE_KEK, EMQX_API_KEY: values.EMQX_API_KEY, SIGNING_KEY: values.SIGNING_KEY, JWT_SECRET: values.JWT_SECRET },
     vars: {
       'device-api': { ENVIRONMENT, OPERATOR_ISSUER: '', OPERATOR_AUDIENCE: '', OPERATOR_JWKS_URL },
       telemetry: { ENVIRONMENT },
+      history: { ENVIRONMENT },
       ota: { ENVIRONMENT, OPERATOR_ISSUER: '', OPERATOR_AUDIENCE: '', OPERATOR_JWKS_URL, FIRMWARE_ORIGIN: '', DOWNLOAD_ATTEMPTS: 0 },
       health: { ENVIRONMENT, OPERATOR_ISSUER: '', OPERATOR_AUDIENCE: '', OPERATOR_JWKS_URL, WATCHED_BACKUPS: 'postgres' },
     },
   });
   t.after(() => cloud.stop());
   const faulty = {
-    'device-api': ['ENVIRONMENT', 'OPERATOR_ISSUER', 'OPERATOR_AUDIENCE', 'OPERATOR_JWKS_URL', 'DEVICE_KEK', 'EMQX_API_KEY'],
+    'device-api': ['ENVIRONMENT', 'OPERATOR_ISSUER', 'OPERATOR_AUDIENCE', 'OPERATOR_JWKS_URL', 'DEVICE_KEK', 'EMQX_API_KEY', 'JWT_SECRET'],
     telemetry: ['ENVIRONMENT', 'WEBHOOK_SECRET', 'DEVICE_KEK', 'EMQX_API_KEY'],
+    history: ['ENVIRONMENT', 'JWT_SECRET'],
     ota: [
       ...['ENVIRONMENT', 'OPERATOR_ISSUER', 'OPERATOR_AUDIENCE', 'OPERATOR_JWKS_URL'],
       ...['EMQX_API_KEY', 'FIRMWARE_ORIGIN', 'SIGNING_KEY', 'DOWNLOAD_ATTEMPTS'],

@@ -27,7 +27,7 @@ beforeEach(async () => {
 
 /** Some messages of the device, a second after the other, in the hour before this one. */
 const messages = (count, of = device) =>
-  Array.from({ length: count }, (_, n) => ({ id: messageId(), at: hourStart(1) + n * 1000, of, metrics: { 'system.free_heap': n } }));
+  Array.from({ length: count }, (_, n) => ({ id: messageId(), at: hourStart(1) + n * 1000, of, metrics: { 'system.free_heap': 150_000 + n } }));
 const bodyOf = ({ of, ...message }) => queued(of, message);
 /** Delivers messages, or any text, in one batch if there are at most a hundred. */
 async function deliver(batch) {
@@ -237,8 +237,9 @@ test('an archive that fails, before or after it was written, is written again', 
     await deliver(batch);
     await failure(`${batch.length} delivered, ${batch.length} to be retried`);
     assert.equal(await total(batch[0].of), 0, 'nothing is counted before it is archived');
+    // Before the other one: what is retried in other company is archived under another key.
+    await exactlyOnce(batch);
   }
-  for (const batch of Object.values(batches)) await exactlyOnce(batch);
 });
 
 test('a queue that fails while the rollups cannot be written leaves the batch to be delivered again', async () => {
@@ -276,7 +277,7 @@ test('a rollup that somebody else wrote in between is read and merged again', as
   await settled();
   const [row] = await rollups();
   assert.equal(row.messages, 3, 'the other one is known');
-  assert.deepEqual(JSON.parse(row.metrics)['system.free_heap'].slice(0, 2), [2, 1], 'ours was added to what was there');
+  assert.deepEqual(JSON.parse(row.metrics)['system.free_heap'].slice(0, 2), [2, 300_001], 'ours was added to what was there');
 });
 
 test('a message for an hour that was closed is kept, and not counted', async () => {
