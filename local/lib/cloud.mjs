@@ -29,10 +29,11 @@ const ENTRY = 'rs1-local';
  * @param {() => void} [options.onCrash] the runtime died; Miniflare has started another, without what was in the queues
  * @param {(line: string) => void} [options.onRefused] a request to the internet that was not sent
  * @param {Parameters<typeof outbound>[0]['intercept']} [options.intercept] answers a worker's `fetch` itself
+ * @param {number} [options.inspectorPort] where the workers' isolates can be looked into
  * @param {number} [options.batchTimeout] seconds that queue consumers wait, instead of what is configured
  * @param {(workers: object[]) => object[]} [options.adapt] the last word on Miniflare's workers
  */
-export async function startCloud({ workers, secrets, ports, persist, batchTimeout, adapt = (same) => same, ...hooks }) {
+export async function startCloud({ workers, secrets, ports, persist, inspectorPort, batchTimeout, adapt = (same) => same, ...hooks }) {
   const { onLine = () => {}, onDeadLetter = () => {}, onCrash = () => {}, onRefused, intercept } = hooks;
   for (const { worker, main } of workers) {
     if (!existsSync(main)) throw new Trouble(`${worker} is not built: ${main} is missing`, ['npm run build']);
@@ -48,6 +49,7 @@ export async function startCloud({ workers, secrets, ports, persist, batchTimeou
     // What `request.cf` says. Given, because Miniflare would otherwise ask a server on the internet for it.
     cf: { colo: 'LCL', country: 'XX', httpProtocol: 'HTTP/1.1' },
     unsafeTriggerHandlers: true,
+    inspectorPort,
     unsafeHandleRuntimeRestart: onCrash,
     logRequests: false,
     defaultPersistRoot: persist ? join(persist, 'v3') : undefined,

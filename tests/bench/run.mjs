@@ -9,9 +9,11 @@ import { printer } from '../../local/lib/print.mjs';
 import { build } from '../../local/lib/stack.mjs';
 import { command } from '../../local/lib/trouble.mjs';
 import { buildWorkers, measureBundles } from '../../tools/build.mjs';
+import { drillBackup } from '../drill/backup.mjs';
+import { numbers as drillNumbers } from '../drill/report.mjs';
 import { countCalls } from './lib/calls.mjs';
 import { measureDownloads } from './lib/download.mjs';
-import { callsReport, downloadReport, sizeReport, speedReport, startupReport, summary, updatesReport } from './lib/report.mjs';
+import { backupReport, callsReport, downloadReport, sizeReport, speedReport, startupReport, summary, updatesReport } from './lib/report.mjs';
 import { measurePlanner } from './lib/planner.mjs';
 import { measureStartup } from './lib/startup.mjs';
 import { Workshop, defaultRoot } from './lib/systems.mjs';
@@ -19,7 +21,9 @@ import { ROUTES, WARM_UP, measureThroughput } from './lib/throughput.mjs';
 import { measureUpdates } from './lib/updates.mjs';
 import { findWrk } from './lib/wrk.mjs';
 
-const PARTS = [...ROUTES, 'sizes', 'startup', 'calls', 'download', 'updates'];
+const PARTS = [...ROUTES, 'sizes', 'startup', 'calls', 'download', 'updates', 'backup'];
+/** A database that takes a part every second or two; `npm run backup-drill` is for one of full size. */
+const BACKUP = { devices: 2_000, hours: 60, cuts: 0 };
 
 const USAGE = {
   text: `npm run bench [-- OPTIONS]
@@ -106,6 +110,11 @@ async function main() {
     if (parts.includes('download')) {
       results.download = await measureDownloads({ secrets, workshop, rounds, say });
       add(downloadReport(results.download));
+    }
+    if (parts.includes('backup')) {
+      say(`backup: of ${BACKUP.devices} devices, twice, and restored`);
+      results.backup = drillNumbers(await drillBackup({ ...BACKUP, root: values.state ?? defaultRoot(), say }));
+      add(backupReport(results.backup));
     }
     if (parts.includes('updates')) {
       const fresh = (name) => workshop.fresh(name);

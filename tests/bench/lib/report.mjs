@@ -137,6 +137,25 @@ export function downloadReport({ size, range: piece, clients, systems: { ours, p
   return { text: `${table(rows)}\n${note}`, verdicts: [found] };
 }
 
+/** The database backed up and restored. @param {ReturnType<typeof import('../../drill/report.mjs').numbers>} measured */
+export function backupReport(measured) {
+  const mega = (bytes) => (bytes / 1_000_000).toFixed(1);
+  const memory = measured.heap_peak_bytes + measured.wasm_memory_bytes;
+  const small = verdict('backup: memory of the worker', `${mega(memory)} MB`, `< ${MEMORY / 1_000_000} MB`, memory < MEMORY);
+  const equal = verdict('backup: tables that differ when restored', String(measured.faults.length), '= 0', measured.faults.length === 0);
+  const rows = [
+    ['backup', 'what', 'value', 'note'],
+    ['', 'rows a second, backup', integer(measured.backup_rows_per_second), `${integer(measured.rows)} rows, ${mega(measured.sql_bytes)} MB of SQL, ${mega(measured.object_bytes)} MB in R2`],
+    ['', 'rows a second, restore', integer(measured.restore_rows_per_second), 'with the checksum of every table'],
+    ['', 'memory of the worker, MB', mark({ ...small, is: mega(memory) }), `${mega(measured.heap_peak_bytes)} V8, ${mega(measured.wasm_memory_bytes)} wasm; while others write`],
+    ['', 'tables that differ when restored', mark(equal), `of ${measured.tables}`],
+  ];
+  return { text: table(rows), verdicts: [small, equal] };
+}
+
+/** What the health worker may hold while it backs up; an isolate may hold 128 MB. */
+const MEMORY = 100_000_000;
+
 /** A device writes 4 KiB at once, and asks for no smaller range. */
 const SECTOR = 4096;
 
