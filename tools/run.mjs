@@ -34,6 +34,8 @@ const COMMANDS = {
   deploy: { script: 'tools/deploy.mjs', level: 'node', help: 'releases to --env staging|production, or goes back: deploy -- rollback' },
   backup: { script: 'tools/backup.mjs', level: 'node', help: 'emqx or offsite, --env production: what the backup workflow does' },
   restore: { script: 'tools/restore.mjs', level: 'node', quiet: true, help: 'loads a backup and proves it: --env, --from latest|ID, --into DATABASE' },
+  'backup-drill': { script: 'tests/backup-drill.mjs', level: 'wasm', help: 'a backup of a large database, killed again and again, restored and compared' },
+  drill: { script: 'tests/drill.mjs', level: 'wasm', help: 'the runbook on a stack of its own, timed' },
   'check:deploy': { script: 'tools/check-deploy.mjs', level: 'wasm', help: 'wrangler deploy --dry-run for every worker and environment' },
 };
 

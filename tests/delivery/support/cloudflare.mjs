@@ -165,6 +165,15 @@ export async function startCloudflare({ zone = 'optic.works' } = {}) {
   const now = () => new Date().toISOString();
   const bookmark = (database) => `${database.writes.toString(16).padStart(8, '0')}-00000000-00004e2e-${'c'.repeat(32)}`;
 
+  /** What a database was after each write since somebody first asked; the oldest first. */
+  function historyOf(database) {
+    database.history ??= [];
+    if (database.history.at(-1)?.writes !== database.writes) {
+      database.history.push({ writes: database.writes, at: database.history.length === 0 ? 0 : Date.now(), bookmark: bookmark(database), dump: dumpOf(database.sqlite) });
+    }
+    return database.history;
+  }
+
   // -- The state as a value, so that a specification can begin where another ended --------------------------------
 
   function snapshot() {
@@ -200,7 +209,7 @@ export async function startCloudflare({ zone = 'optic.works' } = {}) {
     const result = items.slice((page - 1) * size, page * size);
     return { result, result_info: { page, per_page: size, count: result.length, total_count: items.length } };
   };
-  const databaseView = ({ sqlite: _, writes: __, ...database }) => ({ ...database, version: 'production', num_tables: 0, file_size: 4096 });
+  const databaseView = ({ sqlite: _, writes: __, history: ___, ...database }) => ({ ...database, version: 'production', num_tables: 0, file_size: 4096 });
 
   /** `METHOD /path` with `:name` for a segment; below the account unless it begins with /zones. */
   const ROUTES = {
@@ -230,7 +239,23 @@ export async function startCloudflare({ zone = 'optic.works' } = {}) {
       const meta = { duration: 1, rows_read: 0, rows_written: 0, size_after: file.length };
       return { success: true, status: 'complete', messages: ['Done'], at_bookmark: bookmark(database), result: { num_queries: 1, final_bookmark: bookmark(database), meta } };
     },
-    'GET /d1/database/:id/time_travel/bookmark': ({ id: key }) => ({ bookmark: bookmark(databaseWith(key)) }),
+    'GET /d1/database/:id/time_travel/bookmark': ({ id: key, query }) => {
+      const database = databaseWith(key);
+      const until = query.get('timestamp') && Date.parse(query.get('timestamp'));
+      // The latest state that was there at that time.
+      const then = until ? [...historyOf(database)].reverse().find(({ at }) => at <= until) : historyOf(database).at(-1);
+      return { bookmark: found(then, 7500, 'the database is younger than that').bookmark };
+    },
+    'POST /d1/database/:id/time_travel/restore': ({ id: key, query }) => {
+      const database = databaseWith(key);
+      const previous = historyOf(database).at(-1).bookmark;
+      const then = found(historyOf(database).find((each) => each.bookmark === query.get('bookmark')), 7500, 'there is no such bookmark');
+      database.sqlite.close();
+      database.sqlite = new DatabaseSync(':memory:');
+      for (const statement of then.dump) database.sqlite.exec(statement);
+      database.writes += 1;
+      return { bookmark: historyOf(database).at(-1).bookmark, previous_bookmark: previous, message: 'restored' };
+    },
 
     'GET /storage/kv/namespaces': ({ query }) => paged(state.namespaces, query),
     'POST /storage/kv/namespaces': ({ body }) => {

@@ -36,9 +36,10 @@ const FROM_THE_EDGE = { 'cf-ray': '9a1b2c3d4e5f6071-LCL' };
  * @param {number} [options.batchTimeout] seconds that queue consumers wait for a batch to fill
  * @param {Parameters<typeof startCloud>[0]['intercept']} [options.intercept] answers a worker's `fetch` itself
  * @param {boolean} [options.migrate] false starts with an empty database
+ * @param {string | null} [options.persist] a directory in which the state stays, for another harness after this one
  */
 export async function startHarness(options = {}) {
-  const { only, vars = {}, configure = (same) => same, faults: tapped = true, batchTimeout = 0.2, intercept, migrate = true } = options;
+  const { only, vars = {}, configure = (same) => same, faults: tapped = true, batchTimeout = 0.2, intercept, migrate = true, persist = null } = options;
   const secrets = { ...generateSecrets(), ...options.secrets };
   const ports = await freePorts();
   const workers = configure(tables(only, vars));
@@ -56,7 +57,7 @@ export async function startHarness(options = {}) {
       workers,
       secrets,
       ports,
-      persist: null,
+      persist,
       batchTimeout,
       intercept,
       onLine: (line) => faults.takeLine(line) || lines.push(line),
