@@ -55,6 +55,11 @@ export async function makeWorld(cloud, directory) {
   for (const body of [{ zones: [] }, { zones }, { zones: [] }]) ok(await ada.call('PUT', `/api/devices/${first.id}/zones`, { body, headers: { 'if-match': '*' } }));
   await cloud.emqx.message(topicOf(first, 'telemetry'), telemetry(first));
   await eventually('an hour of telemetry', async () => (await admin('GET', `/api/admin/devices/${first.id}/telemetry`)).items.length === 1);
+  // How alerts open is another specification's.
+  const alert = 'alr-01KDQ3Y8E0C8M4T6R2V9W1X5Z7';
+  const sql = `INSERT INTO alerts (alert_id, device_id, kind, severity, opened_at, last_at, occurrences, detail, generation)
+    VALUES (?1, ?2, 'low_memory', 'warning', ?3, ?3, 1, '41200 bytes free', 1)`;
+  await cloud.rows(sql, alert, first.id, Date.now());
   const sessions = await times(3, async () => ok(await cloud.api('POST', '/api/auth/session', { body: { id_token: await cloud.userToken({ email: 'linus@example.com' }) } })).refresh_token);
   const idTokens = await times(2, (n) => cloud.userToken({ email: `new${n}@example.com` }));
 
@@ -121,6 +126,7 @@ export async function makeWorld(cloud, directory) {
       transfer: about(ids(offered)),
       withdrawTransfer: about(ids(withdrawn)),
       acceptTransfer: about(ids(toAda)),
+      acknowledgeAlert: { id: [first.id], alert: [alert, 'alr-00000000000000000000000000'] },
       claim: about(ids(unclaimed)),
       askDiagnostics: about(ids(quiet)),
       diagnostics: { id: [answered.id], request: [closed] },

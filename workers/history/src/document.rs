@@ -119,7 +119,7 @@ fn alerts() -> Operation {
         .path::<DeviceId>("id", "The device.", device.as_str())
         .query_of("status", "Only these.", words(&statuses))
         .query_of("type", "Only these.", words(&AlertKind::ALL.map(AlertKind::as_str)))
-        .paged(&shown.id)
+        .paged(&sample::record_pattern("alr"))
         .answers(200, "The alerts", &Page { items: vec![shown], next_cursor: None })
         .refuses(ProblemKind::NotFound, "you have no such device")
         .refuses_faults(&[("?status", "must be open, acknowledged or resolved")])
@@ -132,7 +132,12 @@ fn acknowledge() -> Operation {
         .of(Tag::Devices, Caller::Person)
         .about("Saying so again is answered the same; the first one who said so stays.")
         .path::<DeviceId>("id", "The device.", device.as_str())
-        .path::<String>("alert", "The alert.", &shown.id)
+        .path_of(
+            "alert",
+            "The alert.",
+            json!({"type": "string", "pattern": sample::record_pattern("alr")}),
+            &shown.id,
+        )
         .answers(200, "The alert", &shown)
         .refuses(ProblemKind::Forbidden, "the role viewer may not change the device")
         .refuses(ProblemKind::NotFound, "the device has no such alert")
