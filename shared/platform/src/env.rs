@@ -6,8 +6,8 @@
 use std::fmt;
 use std::sync::OnceLock;
 
-use litemap::LiteMap;
 use rs1_domain::json;
+use serde_json::{Map, Value};
 use wasm_bindgen::prelude::*;
 
 use crate::Env;
@@ -20,18 +20,21 @@ extern "C" {
 
 /// The plain-text variables and secrets of a deployment, by name. Numbers and booleans are their JSON text.
 #[derive(Clone, Default, PartialEq, Eq)]
-pub struct Vars(LiteMap<String, String>);
+pub struct Vars(Map<String, Value>);
 
 impl Vars {
     /// Reads all of them.
     pub fn read(env: &Env) -> Self {
         // The other side writes nothing but an object of strings.
-        Self(json::read(&variables(env)).unwrap_or_default())
+        match json::parse(&variables(env)) {
+            Ok(Value::Object(vars)) => Self(vars),
+            _ => Self::default(),
+        }
     }
 
     /// The value of that name.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.0.get(name).map(String::as_str)
+        self.0.get(name).and_then(Value::as_str)
     }
 }
 
