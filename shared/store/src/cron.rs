@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::sql::run;
 
+/// What is said of a run that was taken before.
+pub const RUN_BEFORE: &str = "run before";
+
 /// Carries out the run of a trigger under its lease, and notes how it ended. Answers what `work` did,
 /// for the log; a run that was taken before is left alone.
 ///
@@ -21,7 +24,7 @@ pub async fn leased(
 ) -> Result<String, PortError> {
     let [lease] = run(db, [begin(worker, &tick.cron, tick.scheduled, tick.now)]).await?;
     if lease.changes == 0 {
-        return Ok("run before".to_owned());
+        return Ok(RUN_BEFORE.to_owned());
     }
     let outcome = work().await;
     let (ok, detail) = match &outcome {

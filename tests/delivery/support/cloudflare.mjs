@@ -179,7 +179,8 @@ export async function startCloudflare({ zone = 'optic.works' } = {}) {
   function snapshot() {
     return structuredClone({
       ...state,
-      databases: state.databases.map(({ sqlite, ...rest }) => ({ ...rest, dump: dumpOf(sqlite) })),
+      // To have asked for a bookmark, which begins the history, changes nothing.
+      databases: state.databases.map(({ sqlite, history: _, ...rest }) => ({ ...rest, dump: dumpOf(sqlite) })),
       scripts: [...state.scripts].map(([name, { running: _, ...script }]) => [name, script]),
     });
   }

@@ -30,6 +30,8 @@ mod worker {
     use rs1_platform::random::Crypto;
     use rs1_platform::{Env, PerIsolate, RawRequest, RawResponse, Service, clock, cron};
 
+    use rs1_store::cron::RUN_BEFORE;
+
     use crate::config::Config;
     use crate::routes;
     use crate::world::{Ports, World};
@@ -89,6 +91,9 @@ mod worker {
         cron::run(SERVICE.name, event, async |tick| {
             let (config, world) = (config(&env), world(&env));
             let said = crate::cron::tick(&tick, config, &world).await.map_err(|error| error.to_string())?;
+            if said == RUN_BEFORE {
+                return Ok(said);
+            }
             // It grows and never shrinks: the most that a run has needed since this isolate began.
             let mebibytes = core::arch::wasm32::memory_size::<0>().div_ceil(16);
             Ok(format!("{said}; {mebibytes} MiB of wasm memory"))
