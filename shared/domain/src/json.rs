@@ -2,14 +2,15 @@
 //!
 //! `serde_json` reads each type with code of its own for the whole of JSON, at each field anew, and a derived struct brings
 //! code that finds out which field it has before it. At a hundred types that is a fourth of a worker's bundle. Here a
-//! document is first read into a [`Value`] by code that all types share, and a struct then asks for its fields in their
-//! order; what is made for a type is only the step from there. It is for rows of the database and for what we wrote
+//! text is first read into a [`Document`] by code that all types share, and a struct then asks for its fields in their
+//! order; what is made for a type is only the step from there. A document borrows what it can of its text. It is for rows of the database and for what we wrote
 //! ourselves; what devices send all the time is read straight.
 //!
 //! A struct's field may be missing only if it says `#[serde(default)]`, an `Option` too; a field that the struct does not
 //! know is passed over. Enums are tagged from outside, as serde does it by itself; `flatten` and tags inside work and
 //! bring back much of what is saved here.
 
+use std::borrow::Cow;
 use std::fmt::{self, Display};
 use std::slice;
 
@@ -19,9 +20,8 @@ use serde::de::{
     self, DeserializeOwned, DeserializeSeed, Deserializer, Expected, MapAccess, SeqAccess, Unexpected,
     Visitor,
 };
-use serde::{Serialize, Serializer};
-use serde_json::map::Iter;
-use serde_json::{Map, Value};
+use serde::{Deserialize, Serialize, Serializer};
+use serde_json::Value;
 
 /// Why a document is not what its type says.
 #[derive(Debug)]
@@ -32,15 +32,106 @@ pub struct Error(String);
 /// # Errors
 /// When it is not JSON, or not a `T`.
 pub fn read<T: DeserializeOwned>(text: &str) -> Result<T, Error> {
-    from_value(&parse(text)?)
+    Document::parse(text)?.read()
 }
 
-/// Reads a document that was parsed before.
-///
-/// # Errors
-/// When it is not a `T`.
-pub fn from_value<T: DeserializeOwned>(value: &Value) -> Result<T, Error> {
-    T::deserialize(Cell(value))
+/// A text, parsed; or a part of it.
+pub enum Document<'a> {
+    /// `null`.
+    Null,
+    /// `true` or `false`.
+    Bool(bool),
+    /// A whole number.
+    Int(i64),
+    /// Any other number.
+    Real(f64),
+    /// A text.
+    Text(Cow<'a, str>),
+    /// An array.
+    List(Vec<Self>),
+    /// An object, in the order of the text.
+    Object(Vec<(Cow<'a, str>, Self)>),
+}
+
+impl<'a> Document<'a> {
+    /// Parses a text.
+    ///
+    /// # Errors
+    /// When it is not JSON.
+    #[inline(never)]
+    pub fn parse(text: &'a str) -> Result<Self, Error> {
+        serde_json::from_str(text).map_err(|error| Error(error.to_string()))
+    }
+
+    /// Reads it as a type.
+    ///
+    /// # Errors
+    /// When it is not a `T`.
+    pub fn read<T: DeserializeOwned>(&self) -> Result<T, Error> {
+        T::deserialize(Cell(self))
+    }
+}
+
+impl<'de> Deserialize<'de> for Document<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Whole)
+    }
+}
+
+/// Takes in whatever there is.
+struct Whole;
+
+impl<'de> Visitor<'de> for Whole {
+    type Value = Document<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_unit<E>(self) -> Result<Document<'de>, E> {
+        Ok(Document::Null)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Document<'de>, E> {
+        Ok(Document::Bool(value))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Document<'de>, E> {
+        Ok(Document::Int(value))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Document<'de>, E> {
+        Ok(i64::try_from(value).map_or(Document::Real(value as f64), Document::Int))
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Document<'de>, E> {
+        Ok(Document::Real(value))
+    }
+
+    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Document<'de>, E> {
+        Ok(Document::Text(Cow::Borrowed(text)))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Document<'de>, E> {
+        Ok(Document::Text(Cow::Owned(text.to_owned())))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut from: A) -> Result<Document<'de>, A::Error> {
+        let mut items = Vec::new();
+        while let Some(item) = from.next_element()? {
+            items.push(item);
+        }
+        Ok(Document::List(items))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut from: A) -> Result<Document<'de>, A::Error> {
+        let mut entries = Vec::new();
+        while let Some(name) = from.next_key()? {
+            let Document::Text(name) = name else { return Err(de::Error::custom("a name that is no text")) };
+            entries.push((name, from.next_value()?));
+        }
+        Ok(Document::Object(entries))
+    }
 }
 
 /// Writes a map as an object. By itself a [`LiteMap`] that is empty, or has other keys than texts, becomes a list.
@@ -95,28 +186,26 @@ impl de::Error for Error {
     }
 }
 
-/// A document, or a part of it.
-struct Cell<'a>(&'a Value);
+/// A document on its way into a type.
+struct Cell<'a>(&'a Document<'a>);
 
 impl<'de> Deserializer<'de> for Cell<'de> {
     type Error = Error;
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         match self.0 {
-            Value::Null => visitor.visit_unit(),
-            Value::Bool(value) => visitor.visit_bool(*value),
-            Value::String(text) => visitor.visit_borrowed_str(text),
-            Value::Number(number) => match (number.as_i64(), number.as_f64()) {
-                (Some(value), _) => visitor.visit_i64(value),
-                (None, value) => visitor.visit_f64(value.unwrap_or(f64::NAN)),
-            },
-            Value::Object(object) => visitor.visit_map(Entries::of(object)),
-            Value::Array(values) => visitor.visit_seq(Items(values.iter())),
+            Document::Null => visitor.visit_unit(),
+            Document::Bool(value) => visitor.visit_bool(*value),
+            Document::Int(value) => visitor.visit_i64(*value),
+            Document::Real(value) => visitor.visit_f64(*value),
+            Document::Text(text) => visitor.visit_borrowed_str(text),
+            Document::List(items) => visitor.visit_seq(Items(items.iter())),
+            Document::Object(entries) => visitor.visit_map(Entries::of(entries)),
         }
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        if self.0.is_null() { visitor.visit_none() } else { visitor.visit_some(self) }
+        if matches!(self.0, Document::Null) { visitor.visit_none() } else { visitor.visit_some(self) }
     }
 
     fn deserialize_newtype_struct<V: Visitor<'de>>(
@@ -133,8 +222,8 @@ impl<'de> Deserializer<'de> for Cell<'de> {
         names: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Error> {
-        let object = self.0.as_object().ok_or_else(|| de::Error::custom("expected an object"))?;
-        visitor.visit_seq(Fields { object, names: names.iter() })
+        let Document::Object(entries) = self.0 else { return Err(de::Error::custom("expected an object")) };
+        visitor.visit_seq(Fields { entries, names: names.iter(), next: 0 })
     }
 
     fn deserialize_enum<V: Visitor<'de>>(
@@ -144,8 +233,8 @@ impl<'de> Deserializer<'de> for Cell<'de> {
         visitor: V,
     ) -> Result<V::Value, Error> {
         match self.0 {
-            Value::String(name) => visitor.visit_enum(de::value::BorrowedStrDeserializer::new(name)),
-            Value::Object(object) => visitor.visit_enum(MapAccessDeserializer::new(Entries::of(object))),
+            Document::Text(name) => visitor.visit_enum(de::value::BorrowedStrDeserializer::new(name)),
+            Document::Object(entries) => visitor.visit_enum(MapAccessDeserializer::new(Entries::of(entries))),
             _ => Err(de::Error::custom("expected a name")),
         }
     }
@@ -158,8 +247,25 @@ impl<'de> Deserializer<'de> for Cell<'de> {
 
 /// The fields of a struct, in its order.
 struct Fields<'a> {
-    object: &'a Map<String, Value>,
+    entries: &'a [(Cow<'a, str>, Document<'a>)],
     names: slice::Iter<'static, &'static str>,
+    /// Where the next field probably is: a row's columns are mostly in the order of its struct.
+    next: usize,
+}
+
+impl<'a> Fields<'a> {
+    #[inline(never)]
+    fn find(&mut self) -> Option<&'a Document<'a>> {
+        let name = *self.names.next()?;
+        let is_it = |entry: &(Cow<'a, str>, Document<'a>)| entry.0 == name;
+        let place = if self.entries.get(self.next).is_some_and(is_it) {
+            self.next
+        } else {
+            self.entries.iter().position(is_it)?
+        };
+        self.next = place.saturating_add(1);
+        self.entries.get(place).map(|(_, value)| value)
+    }
 }
 
 impl<'de> SeqAccess<'de> for Fields<'de> {
@@ -168,13 +274,12 @@ impl<'de> SeqAccess<'de> for Fields<'de> {
     // One copy for each type of field, not one for each field.
     #[inline(never)]
     fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Error> {
-        let value = self.names.next().and_then(|name| self.object.get(*name));
-        value.map(|value| seed.deserialize(Cell(value))).transpose()
+        self.find().map(|value| seed.deserialize(Cell(value))).transpose()
     }
 }
 
 /// The items of a list.
-struct Items<'a>(slice::Iter<'a, Value>);
+struct Items<'a>(slice::Iter<'a, Document<'a>>);
 
 impl<'de> SeqAccess<'de> for Items<'de> {
     type Error = Error;
@@ -190,13 +295,13 @@ impl<'de> SeqAccess<'de> for Items<'de> {
 
 /// The entries of a map that are still to be read.
 struct Entries<'a> {
-    left: Iter<'a>,
-    value: Option<&'a Value>,
+    left: slice::Iter<'a, (Cow<'a, str>, Document<'a>)>,
+    value: Option<&'a Document<'a>>,
 }
 
 impl<'a> Entries<'a> {
-    fn of(object: &'a Map<String, Value>) -> Self {
-        Self { left: object.iter(), value: None }
+    fn of(entries: &'a [(Cow<'a, str>, Document<'a>)]) -> Self {
+        Self { left: entries.iter(), value: None }
     }
 }
 
@@ -278,10 +383,14 @@ mod tests {
 
     #[test]
     fn a_document_reads_as_serde_json_reads_it() {
-        let read: Row = from_value(&row()).unwrap();
+        let read: Row = super::read(&row().to_string()).unwrap();
         assert_eq!(read, serde_json::from_value(row()).unwrap());
         assert_eq!((read.role, read.missing, read.absent.len()), (Role::Admin, None, 0));
-        assert_eq!(super::read::<Row>(&row().to_string()).unwrap(), read);
+        let escaped =
+            row().to_string().replace("\"count\"", "\"c\\u006funt\"").replace("\"p\"", "\"\\u0070\"");
+        assert_eq!(super::read::<Row>(&escaped).unwrap(), read, "names and texts may be escaped");
+        let large: (f64, i64) = super::read("[18446744073709551615, -9223372036854775808]").unwrap();
+        assert_eq!(large, (18_446_744_073_709_551_615.0, i64::MIN));
         let counted: Vec<Kind> = super::read(r#"[{"count": 3}, "info"]"#).unwrap();
         assert_eq!(counted, [Kind::Count(3), Kind::Info]);
     }
@@ -308,7 +417,7 @@ mod tests {
         ] {
             let mut row = row();
             row[name] = value.clone();
-            assert!(from_value::<Row>(&row).is_err(), "{name}: {value}");
+            assert!(read::<Row>(&row.to_string()).is_err(), "{name}: {value}");
         }
         assert!(read::<Row>("{").is_err());
         assert!(read::<Row>("[]").is_err());
@@ -319,7 +428,7 @@ mod tests {
         for name in ["device_id", "name", "count", "ended_at", "radar-ok", "inner", "whatever"] {
             let mut short = row();
             short.as_object_mut().unwrap().remove(name);
-            let error = from_value::<Row>(&short).unwrap_err().to_string();
+            let error = read::<Row>(&short.to_string()).unwrap_err().to_string();
             assert!(error.contains("missing") && error.contains("struct Row"), "{name}: {error}");
         }
     }

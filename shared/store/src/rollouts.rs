@@ -9,13 +9,12 @@
 //!
 //! That a device has one open attempt across all rollouts is kept by a partial unique index.
 
-use rs1_domain::json;
+use rs1_domain::json::Document;
 use rs1_domain::port::Statement;
 use rs1_domain::time::{as_millis, as_optional_millis};
 use rs1_domain::{DeviceId, FirmwareVersion, RecordId, Sku, UnixMillis};
 use serde::de::{Deserializer, Error as _};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use crate::sql::{PageRequest, flag};
 
@@ -491,9 +490,9 @@ impl<'de> Deserialize<'de> for RolloutAttempt {
             version: FirmwareVersion,
             elf_sha256: String,
         }
-        let value = Value::deserialize(deserializer)?;
-        let row = json::from_value(&value).map_err(D::Error::custom)?;
-        let Brought { version, elf_sha256 } = json::from_value(&value).map_err(D::Error::custom)?;
+        let columns = Document::deserialize(deserializer)?;
+        let row = columns.read().map_err(D::Error::custom)?;
+        let Brought { version, elf_sha256 } = columns.read().map_err(D::Error::custom)?;
         Ok(Self { row, version, elf_sha256 })
     }
 }

@@ -2,13 +2,12 @@
 
 use std::fmt::Display;
 
-use rs1_domain::json;
+use rs1_domain::json::Document;
 use rs1_domain::limits::{PAGE_DEFAULT, PAGE_MAX};
 use rs1_domain::port::{Database, Outcome, PortError, Statement};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
-use serde_json::Value;
 
 /// Decodes the rows of one outcome.
 ///
@@ -18,14 +17,14 @@ pub fn rows<T: DeserializeOwned>(outcome: &Outcome) -> Result<Vec<T>, PortError>
     let found = parse(outcome)?;
     let mut rows = Vec::with_capacity(found.len());
     for row in &found {
-        rows.push(json::from_value(row).map_err(|error| undecodable(&error))?);
+        rows.push(row.read().map_err(|error| undecodable(&error))?);
     }
     Ok(rows)
 }
 
-fn parse(outcome: &Outcome) -> Result<Vec<Value>, PortError> {
-    match json::parse(&outcome.rows_json).map_err(|error| undecodable(&error))? {
-        Value::Array(rows) => Ok(rows),
+fn parse(outcome: &Outcome) -> Result<Vec<Document<'_>>, PortError> {
+    match Document::parse(&outcome.rows_json).map_err(|error| undecodable(&error))? {
+        Document::List(rows) => Ok(rows),
         _ => Err(undecodable(&"they are no list")),
     }
 }
@@ -41,7 +40,7 @@ fn undecodable(why: &dyn Display) -> PortError {
 /// As [`rows`].
 pub fn first_row<T: DeserializeOwned>(outcome: &Outcome) -> Result<Option<T>, PortError> {
     let found = parse(outcome)?;
-    found.first().map(|row| json::from_value(row).map_err(|error| undecodable(&error))).transpose()
+    found.first().map(|row| row.read().map_err(|error| undecodable(&error))).transpose()
 }
 
 /// Runs a fixed number of statements as one transaction and answers exactly as many outcomes.
