@@ -8,6 +8,12 @@ pub const ADMISSION_BODY: usize = 16 * 1024;
 /// [`DEVICE_PAYLOAD`] arrives up to twice: as text and as Base64.
 pub const WEBHOOK_BODY: usize = 256 * 1024;
 
+/// Largest body of a batch of messages from a bridge.
+pub const BATCH_BODY: usize = 1024 * 1024;
+
+/// Most messages of such a batch.
+pub const BATCH_MESSAGES: usize = 5_000;
+
 /// Largest payload that a device may publish (the contract's largest is a diagnostics answer, 64 KiB).
 pub const DEVICE_PAYLOAD: usize = 64 * 1024;
 

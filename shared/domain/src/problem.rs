@@ -211,6 +211,13 @@ impl Faults {
         }
     }
 
+    /// Notes the faults of an item at a place of a list; the list is the whole document.
+    pub fn nest(&mut self, place: usize, faults: impl IntoIterator<Item = Fault>) {
+        for Fault { pointer, detail } in faults {
+            self.add(format!("/{place}{pointer}"), detail);
+        }
+    }
+
     /// The faults so far.
     pub fn as_slice(&self) -> &[Fault] {
         &self.faults

@@ -2,7 +2,7 @@
 
 use rs1_auth::acl;
 use rs1_domain::limits;
-use rs1_domain::problem::Kind;
+use rs1_domain::problem::{Fault, Kind};
 use rs1_domain::wire::Envelope;
 use rs1_domain::wire::admission::{
     Authentication, AuthenticationAnswer, Authorization, AuthorizationAnswer, Verdict,
@@ -10,6 +10,8 @@ use rs1_domain::wire::admission::{
 use rs1_domain::wire::event::Disconnected;
 use rs1_openapi::{Caller, Operation, Tag, sample};
 use serde_json::{Value, json};
+
+use crate::handlers::telemetry::Taken;
 
 /// Every operation.
 pub fn operations() -> Vec<Operation> {
@@ -88,6 +90,11 @@ fn messages() -> Vec<Operation> {
         "event": "client.disconnected", "clientid": device, "reason": "keepalive_timeout",
         "disconnected_at": sample::NOW.0,
     });
+    let fault = Fault {
+        pointer: "/2/topic".to_owned(),
+        detail: "must be a topic of a device, opticworks/{device_id}/…".to_owned(),
+    };
+    let batch = Taken { accepted: 2, ignored: 0, errors: vec![fault] };
     let taken = "It is taken in, or was no news";
     let queued = "It is queued: from here on it is not lost";
     let ignored = "It is ignored: it is not from a device";
@@ -114,7 +121,13 @@ fn messages() -> Vec<Operation> {
             "telemetry",
             &telemetry,
         )
-        .about("Answers to diagnostics come here too, when they come below `telemetry/`.")
+        .of_at_most(limits::BATCH_BODY)
+        .about(
+            "A bridge that collects may send an array of messages, or `application/x-ndjson` with a message a line; then the \
+             answer is a 200, and what is wrong with one message harms no other. Answers to diagnostics come here too, when \
+             they come below `telemetry/`.",
+        )
+        .answers(200, "Of a batch: what is queued, and what is wrong with the rest", &batch)
         .answers_empty(202, queued)
         .answers_empty(204, ignored),
         takes_message(

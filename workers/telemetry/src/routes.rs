@@ -10,7 +10,7 @@ use crate::handlers::{acl, auth, config_status, diagnostics, gone, ota_status, p
 use crate::world::{Ports, World};
 
 /// The request headers that this worker reads.
-pub const HEADERS: &[&str] = &["x-webhook-secret"];
+pub const HEADERS: &[&str] = &["x-webhook-secret", "content-type"];
 
 /// The routes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,6 +85,7 @@ pub fn body_limit(_: Method, path: &str) -> usize {
     match Route::of(path) {
         Some(Route::MqttAuth | Route::MqttAcl) => limits::ADMISSION_BODY,
         Some(Route::Health) | None => 0,
+        Some(Route::Telemetry) => limits::BATCH_BODY,
         Some(_) => limits::WEBHOOK_BODY,
     }
 }
@@ -166,6 +167,7 @@ mod tests {
         assert_eq!(body_limit(Method::Get, "/webhook/health"), 0);
         assert_eq!(body_limit(Method::Post, "/nowhere"), 0);
         assert_eq!(body_limit(Method::Post, "/webhook/mqtt-acl"), limits::ADMISSION_BODY);
-        assert_eq!(body_limit(Method::Post, "/webhook/telemetry"), limits::WEBHOOK_BODY);
+        assert_eq!(body_limit(Method::Post, "/webhook/device-state"), limits::WEBHOOK_BODY);
+        assert_eq!(body_limit(Method::Post, "/webhook/telemetry"), limits::BATCH_BODY);
     }
 }

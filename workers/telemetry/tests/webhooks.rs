@@ -382,3 +382,127 @@ fn a_state_that_matters_to_an_update_is_handed_on_with_one_statement_until_the_q
     assert_eq!(say(&cloud, "m1", cloud.now).status, 204, "late: older than what is known");
     assert!(cloud.world.updates.take().is_empty());
 }
+
+/// So many messages of a batch, a minute between them.
+fn batch_of(cloud: &Cloud, count: i64) -> Vec<Value> {
+    let message = |n: i64| {
+        let at = cloud.now.plus(n * 60 * SECOND);
+        published("telemetry", &format!("b{n}"), at, &telemetry_payload(at, 90_000 + n))
+    };
+    (0..count).map(message).collect()
+}
+
+fn lines(messages: &[Value]) -> Vec<String> {
+    messages.iter().map(Value::to_string).collect()
+}
+
+#[test]
+fn a_batch_is_queued_message_by_message_whatever_its_form() {
+    let cloud = Cloud::new();
+    let messages = batch_of(&cloud, 250);
+    let one_by_one: Vec<_> = messages
+        .iter()
+        .flat_map(|message| {
+            cloud.post("/webhook/telemetry", message);
+            cloud.world.queue.take()
+        })
+        .collect();
+    let answer = cloud.post("/webhook/telemetry", &Value::from(messages.clone()));
+    assert_eq!((answer.status, body(&answer)), (200, json!({"accepted": 250, "ignored": 0, "errors": []})));
+    assert_eq!(cloud.world.queue.take(), one_by_one);
+    let mut lined = lines(&messages);
+    lined.insert(7, " \r".into());
+    lined.push(String::new());
+    assert_eq!(body(&cloud.post_lines(&lined))["accepted"], 250);
+    assert_eq!(cloud.world.queue.take(), one_by_one);
+    assert_eq!(body(&cloud.post_lines(&lined[..1]))["accepted"], 1, "one line is a batch of one");
+}
+
+#[test]
+fn what_is_wrong_with_one_message_of_a_batch_is_named_and_harms_no_other() {
+    let cloud = Cloud::new();
+    let mut messages = batch_of(&cloud, 3);
+    let mut wrong = telemetry_payload(cloud.now, 1);
+    wrong["metrics"] = json!({"Bad": 1});
+    wrong["timestamp"] = json!(5);
+    messages.insert(1, published("telemetry", "w", cloud.now, &wrong));
+    messages.insert(3, json!({"topic": "opticworks/+/telemetry"}));
+    messages.push(published("state", "s", cloud.now, &json!({})));
+    let mut own = batch_of(&cloud, 1).remove(0);
+    own["clientid"] = json!("http_api");
+    messages.push(own);
+    let mut lined = lines(&messages);
+    lined.push("{\"cut".into());
+    let answer = cloud.post_lines(&lined);
+    assert_eq!(answer.status, 200);
+    let taken = body(&answer);
+    assert_eq!((&taken["accepted"], &taken["ignored"]), (&json!(3), &json!(1)));
+    let errors = taken["errors"].as_array().unwrap();
+    let pointers: Vec<_> = errors.iter().map(|fault| fault["pointer"].as_str().unwrap()).collect();
+    assert_eq!(pointers, ["/1/timestamp", "/1/metrics/Bad", "/3/topic", "/3/payload", "/5/topic", "/7"]);
+    assert_eq!(cloud.world.queue.take().len(), 3);
+}
+
+#[test]
+fn a_batch_of_nothing_good_changes_nothing() {
+    let cloud = Cloud::new();
+    let refused = |answer: Answer| (answer.status, body(&answer)["errors"][0]["pointer"].clone());
+    let post = |body: &str| {
+        cloud.request(Method::Post, "/webhook/telemetry", Some(SECRET), body.as_bytes().to_vec())
+    };
+    assert_eq!(refused(post("[]")), (422, json!("")));
+    assert_eq!(refused(post("[1, {}]")), (422, json!("/0")));
+    assert_eq!(refused(cloud.post_lines(&["not json".into()])), (422, json!("/0")));
+    assert_eq!(refused(cloud.post_lines(&[String::new()])), (422, json!("")));
+    assert_eq!(post("[{]").status, 400);
+    assert_eq!(post("[\u{1}").status, 400);
+    let many = vec!["{}".to_owned(); 5_001];
+    assert_eq!(refused(cloud.post_lines(&many)), (422, json!("")));
+    let long = format!("{{\"topic\": \"{}\"}}", "x".repeat(300_000));
+    assert_eq!(post(&long).status, 413, "a message by itself is no longer than before");
+    assert!(cloud.world.queue.take().is_empty());
+}
+
+#[test]
+fn a_batch_that_the_queue_does_not_take_is_to_come_again() {
+    let cloud = Cloud::new();
+    let messages = lines(&batch_of(&cloud, 120));
+    cloud.world.queue.fail(true);
+    assert_eq!(cloud.post_lines(&messages).status, 503);
+    cloud.world.queue.fail(false);
+    assert_eq!(cloud.post_lines(&messages).status, 200);
+    let first = cloud.world.queue.take();
+    cloud.deliver(&first[..60]);
+    assert_eq!(cloud.post_lines(&messages).status, 200);
+    cloud.deliver(&first[60..]);
+    cloud.drain();
+    assert_eq!(cloud.hours().iter().map(|hour| hour.messages).sum::<i64>(), 120);
+    assert_eq!(cloud.archived_lines().len(), 120);
+}
+
+#[test]
+fn long_messages_of_a_batch_go_in_calls_that_a_queue_takes() {
+    let cloud = Cloud::new();
+    let at = |n: i64| cloud.now.plus(n * SECOND);
+    let message = |n: i64| {
+        let mut payload = telemetry_payload(at(n), 90_000);
+        payload["extra"] = json!("x".repeat(50_000));
+        published("telemetry", &format!("l{n}"), at(n), &payload)
+    };
+    let messages: Vec<_> = (0..15).map(message).collect();
+    assert_eq!(body(&cloud.post_lines(&lines(&messages)))["accepted"], 15);
+    assert_eq!(cloud.world.queue.take().len(), 15);
+}
+
+#[test]
+fn an_answer_to_diagnostics_in_a_batch_goes_its_own_way() {
+    let cloud = Cloud::new();
+    let report = json!({"request_id": "dia-1", "timestamp": cloud.now, "diagnostics": {}});
+    let mut messages = batch_of(&cloud, 1);
+    messages.push(published("telemetry/diagnostics", "d", cloud.now, &report));
+    messages.push(published("telemetry/diagnostics", "e", cloud.now, &json!({"request_id": 5})));
+    let taken = body(&cloud.post_lines(&lines(&messages)));
+    assert_eq!(taken["accepted"], 2);
+    assert_eq!(taken["errors"][0]["pointer"], "/2/request_id");
+    assert_eq!(cloud.world.queue.take().len(), 2, "telemetry, and for the security log that nobody asked");
+}

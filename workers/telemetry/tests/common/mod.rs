@@ -88,11 +88,21 @@ impl Cloud {
     }
 
     pub fn request(&self, method: Method, path: &str, secret: Option<&str>, body: Vec<u8>) -> Answer {
+        self.send(method, path, secret.map(|secret| ("x-webhook-secret", secret)).as_slice(), body)
+    }
+
+    /// Posts lines, as a bridge that collects does.
+    pub fn post_lines(&self, lines: &[String]) -> Answer {
+        let headers = [("x-webhook-secret", SECRET), ("content-type", "application/x-ndjson")];
+        self.send(Method::Post, "/webhook/telemetry", &headers, lines.join("\n").into_bytes())
+    }
+
+    fn send(&self, method: Method, path: &str, headers: &[(&'static str, &str)], body: Vec<u8>) -> Answer {
         let request = Request {
             method,
             path: path.into(),
             query: String::new(),
-            headers: secret.map(|secret| ("x-webhook-secret", secret.to_owned())).into_iter().collect(),
+            headers: headers.iter().map(|(name, value)| (*name, (*value).to_owned())).collect(),
             body,
             now: self.now,
             request_id: RequestId::generate(self.now, rs1_domain::port::Random::bytes(&self.world.random)),
