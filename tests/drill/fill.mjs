@@ -54,6 +54,10 @@ function statements(devices) {
     `${few} INSERT INTO auth_failures (peerhost, recent, last_failed_at) SELECT '203.0.113.' || i, '[]', ${NOW} FROM n`,
     `WITH RECURSIVE ${range(1, devices)}, e (k) AS (SELECT 1 UNION ALL SELECT k + 1 FROM e WHERE k < 5)
      INSERT INTO telemetry_events (device_id, at, mark, kind, detail, count) SELECT ${hex32('i')}, ${NOW} + k, lower(hex(randomblob(8))), 'boot', 'power_on', 1 FROM n, e`,
+    `${few} INSERT INTO notices (notice_id, said, source, dedup_key, what, severity, component, summary, at, detail, created_at, planned_at)
+     SELECT printf('ntc-%026d', i), 'drill:' || i, 'incident', 'incident:' || i, 'trigger', 'critical', 'broker', 'It''s — down', ${NOW}, '{"lines":["one"]}', ${NOW}, ${NOW} FROM n`,
+    `${few} INSERT INTO notice_deliveries (seq, channel, dedup_key, state, since, attempts, next_at, status, settled_at) SELECT i, 'slack', 'incident:' || i, 'sent', ${NOW}, 1, ${NOW}, 200, ${NOW} FROM n`,
+    `INSERT INTO notice_channels (channel, quiet_until) VALUES ('slack', ${NOW})`,
     `INSERT INTO backup_watch (subject, faults, facts, first_at, since, looked_at) VALUES ('drill', '[]', '{}', ${NOW}, ${NOW}, 32503680000000)`,
   ];
 }

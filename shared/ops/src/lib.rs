@@ -35,6 +35,7 @@
 
 pub mod dump;
 pub mod hash;
+pub mod notice;
 pub mod part;
 pub mod plan;
 pub mod retention;

@@ -331,17 +331,19 @@ pub fn outbox(limit: u32) -> Statement {
     }
 }
 
-/// Notes that these entries were told; those that were before stay as they are.
+/// Notes that these entries were told, unless somebody collected notices since that generation was read (see
+/// [`collector`](crate::notices::collector)): then it is theirs to say. Those that were told before stay as they are.
 ///
 /// # Errors
 /// When the list cannot be written as JSON, which numbers always can.
-pub fn taken(entries: &[i64], now: UnixMillis) -> Result<Statement, serde_json::Error> {
+pub fn taken(entries: &[i64], generation: i64, now: UnixMillis) -> Result<Statement, serde_json::Error> {
     Ok(Statement {
         name: "alert_outbox_taken",
         sql: "/* alert_outbox_taken */
             UPDATE alert_outbox SET taken_at = ?2
-            WHERE entry_id IN (SELECT value FROM json_each(?1)) AND taken_at IS NULL",
-        params: vec![serde_json::to_string(entries)?.into(), now.into()],
+            WHERE entry_id IN (SELECT value FROM json_each(?1)) AND taken_at IS NULL
+              AND coalesce((SELECT generation FROM notice_collector WHERE id = 1), 0) = ?3",
+        params: vec![serde_json::to_string(entries)?.into(), now.into(), generation.into()],
     })
 }
 

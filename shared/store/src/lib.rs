@@ -15,6 +15,7 @@
 //! - [`firmware`]: signing keys, artifacts, downloads;
 //! - [`zones`]: zone configurations, their history and their delivery; [`diagnostics`]: what operators asked devices;
 //! - [`backups`]: how far each backup has come, and the schema that a backup reads;
+//! - [`notices`]: what people are told, and the outbox that sees to it;
 //! - [`cron`]: leases of cron triggers;
 //! - [`health`]: what every worker's health route checks;
 //! - [`sql`]: decoding rows, paging;
@@ -48,6 +49,7 @@ pub mod health;
 pub mod idempotency;
 #[cfg(feature = "native")]
 pub mod native;
+pub mod notices;
 pub mod orders;
 pub mod rollouts;
 pub mod security;

@@ -14,14 +14,15 @@ use rs1_domain::{
     DeviceId, EmailAddress, FirmwareVersion, MacAddress, Method, RecordId, RequestId, Role, SessionId, Sku,
     UnixMillis, UserId,
 };
+use rs1_ops::notice::{Channel, Source};
 use rs1_store::firmware::NewArtifact;
 use rs1_store::native::NativeDatabase;
 use rs1_store::security::AdminAccess;
 use rs1_store::sql::PageRequest;
 use rs1_store::telemetry::RollupRow;
 use rs1_store::{
-    Statement, access, alerts, backups, cron, devices, diagnostics, firmware, fleet, idempotency, orders,
-    rollouts, security, telemetry, users, watch, zones,
+    Statement, access, alerts, backups, cron, devices, diagnostics, firmware, fleet, idempotency, notices,
+    orders, rollouts, security, telemetry, users, watch, zones,
 };
 use rs1_telemetry::alert::{Alerts, Kind, Signal};
 
@@ -118,16 +119,15 @@ fn every_statement() -> Vec<Statement> {
         security::prune_security(&id, 100),
         security::prune_audit(&id, 100),
         security::prune_failures(NOW, 100),
-        cron::begin("ota", "* * * * *", NOW, NOW),
-        cron::finish("ota", "* * * * *", NOW, NOW, true, ""),
-        cron::runs("ota"),
     ];
+    statements.extend(cron_statements());
     statements.extend(people_statements(&device));
     statements.extend(firmware_statements());
     statements.extend(rollout_statements(&device));
     statements.extend(zone_statements(&device));
     statements.extend(backup_statements());
     statements.extend(alert_statements(&device));
+    statements.extend(notice_statements());
     statements
 }
 
@@ -148,9 +148,51 @@ fn alert_statements(device: &DeviceId) -> Vec<Statement> {
         alerts::acknowledge(&user, device, "alr-1", NOW),
         alerts::delete("", device, &RecordId::generate("alr", NOW, [0; 10])),
         alerts::outbox(10),
-        alerts::taken(&[1], NOW).unwrap(),
+        alerts::taken(&[1], 0, NOW).unwrap(),
         alerts::prune_outbox(NOW, 10),
     ]
+}
+
+fn cron_statements() -> [Statement; 3] {
+    [
+        cron::begin("ota", "* * * * *", NOW, NOW),
+        cron::finish("ota", "* * * * *", NOW, NOW, true, ""),
+        cron::runs("ota"),
+    ]
+}
+
+fn notice_statements() -> Vec<Statement> {
+    let page = PageRequest { limit: 10, after: None };
+    let settled = notices::Settled {
+        seq: 1,
+        channel: Channel::Slack,
+        claim: "c",
+        state: "sent",
+        next_at: None,
+        status: Some(200),
+        error: None,
+        quiet_until: None,
+    };
+    let mut statements = vec![
+        notices::tell(&[], notices::If::Always, NOW).unwrap(),
+        notices::collector(),
+        notices::collected("{}", 0),
+        notices::inbox(10),
+        notices::empty_inbox(&[1], 0).unwrap(),
+        notices::open(&["k".to_owned()]).unwrap(),
+        notices::unplanned(10),
+        notices::claim(Channel::Slack, "c", NOW, NOW),
+        notices::claimed(Channel::Slack, "c", NOW),
+        notices::list(None, None, &page),
+        notices::list(None, Some(Source::Rollout), &page),
+        notices::list(Some(notices::DeliveryState::Failed), Some(Source::Rollout), &page),
+        notices::by_id("ntc-1"),
+        notices::retry("ntc-1", NOW),
+    ];
+    statements.extend(notices::plan(&[], &[], NOW).unwrap());
+    statements.extend(notices::settle(&settled, NOW));
+    statements.extend(notices::prune(NOW, 10));
+    statements
 }
 
 fn backup_statements() -> Vec<Statement> {

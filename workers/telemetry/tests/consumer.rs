@@ -398,7 +398,7 @@ fn alerts_that_are_over_go_after_their_time_and_open_ones_stay() {
     };
     let entries: Vec<_> = waiting().iter().map(|entry| entry.entry_id).collect();
     assert_eq!(entries.len(), 2, "nobody was told yet, so it waits");
-    block_on(run(&cloud.world.db, [alerts::taken(&entries[..1], late).unwrap()])).unwrap();
+    block_on(run(&cloud.world.db, [alerts::taken(&entries[..1], 0, late).unwrap()])).unwrap();
     assert_eq!(waiting().len(), 1);
     block_on(cron::tick(&tick(late.plus(HOUR)), &cloud.world.db)).unwrap();
     assert_eq!(waiting().len(), 1, "what was told goes, the rest stays");
