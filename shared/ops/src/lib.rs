@@ -33,8 +33,10 @@
     )
 )]
 
+pub mod check;
 pub mod dump;
 pub mod hash;
+pub mod incident;
 pub mod notice;
 pub mod part;
 pub mod plan;

@@ -99,3 +99,27 @@ pub fn runs(worker: &str) -> Statement {
         params: vec![worker.into()],
     }
 }
+
+/// The latest run of a trigger, and whose it is.
+#[derive(Clone, Debug, Deserialize)]
+pub struct WorkerRun {
+    /// The worker.
+    pub worker: String,
+    /// The trigger's expression.
+    pub cron: String,
+    /// When it began.
+    #[serde(with = "as_millis")]
+    pub started_at: UnixMillis,
+    /// `ok` or `failed`; null while it runs, or if it was cut off.
+    pub outcome: Option<String>,
+}
+
+/// The [`WorkerRun`]s of all workers: a handful.
+pub fn all_runs() -> Statement {
+    Statement {
+        name: "cron_runs_all",
+        sql: "/* cron_runs_all */
+            SELECT worker, cron, started_at, outcome FROM cron_runs ORDER BY worker, cron LIMIT 100",
+        params: Vec::new(),
+    }
+}

@@ -17,6 +17,7 @@
 //! - [`backups`]: how far each backup has come, and the schema that a backup reads;
 //! - [`notices`]: what people are told, and the outbox that sees to it;
 //! - [`cron`]: leases of cron triggers;
+//! - [`checks`]: rounds of checks and what they found; [`incidents`]: what followed from it, and maintenance windows;
 //! - [`health`]: what every worker's health route checks;
 //! - [`sql`]: decoding rows, paging;
 //! - [`native`] (feature `native`): SQLite with D1's manners, for tests; [`doubles`] stands in
@@ -38,6 +39,7 @@
 pub mod access;
 pub mod alerts;
 pub mod backups;
+pub mod checks;
 pub mod cron;
 pub mod devices;
 pub mod diagnostics;
@@ -47,6 +49,7 @@ pub mod firmware;
 pub mod fleet;
 pub mod health;
 pub mod idempotency;
+pub mod incidents;
 #[cfg(feature = "native")]
 pub mod native;
 pub mod notices;

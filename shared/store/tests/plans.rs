@@ -21,8 +21,8 @@ use rs1_store::security::AdminAccess;
 use rs1_store::sql::PageRequest;
 use rs1_store::telemetry::RollupRow;
 use rs1_store::{
-    Statement, access, alerts, backups, cron, devices, diagnostics, firmware, fleet, idempotency, notices,
-    orders, rollouts, security, telemetry, users, watch, zones,
+    Statement, access, alerts, backups, checks, cron, devices, diagnostics, firmware, fleet, idempotency,
+    incidents, notices, orders, rollouts, security, telemetry, users, watch, zones,
 };
 use rs1_telemetry::alert::{Alerts, Kind, Signal};
 
@@ -128,7 +128,52 @@ fn every_statement() -> Vec<Statement> {
     statements.extend(backup_statements());
     statements.extend(alert_statements(&device));
     statements.extend(notice_statements());
+    statements.extend(check_statements());
     statements
+}
+
+fn check_statements() -> Vec<Statement> {
+    let page = PageRequest { limit: 10, after: None };
+    let border = RecordId::generate("inc", NOW, [0; 10]);
+    let window = incidents::WindowRow {
+        window_id: "mnt-1".into(),
+        subjects: vec!["*".into()],
+        reason: "drill".into(),
+        from_at: NOW,
+        until_at: NOW,
+        created_by: "ada".into(),
+        ended_by: None,
+    };
+    vec![
+        checks::begin("tick-1", NOW),
+        checks::round(),
+        checks::probe("tick-1", NOW),
+        checks::finish(1, "tick-1", NOW, 1, 1, 1),
+        checks::let_go("tick-1"),
+        checks::list(),
+        checks::write(&[], &[], NOW).unwrap(),
+        checks::keep(&[]).unwrap(),
+        checks::add_day(&[], NOW).unwrap(),
+        checks::days("2026-01-20"),
+        checks::prune_days("2026-01-20", 10),
+        checks::fleet(NOW),
+        incidents::open(),
+        incidents::write(&[]).unwrap(),
+        incidents::record(&[]).unwrap(),
+        incidents::list(Some(incidents::Status::Open), &page),
+        incidents::by_id("inc-1"),
+        incidents::timeline("inc-1", 10),
+        incidents::acknowledge("inc-1", "ada", NOW),
+        incidents::record_acknowledged("inc-1", "ada", "", NOW),
+        incidents::prune_events(&border, 10),
+        incidents::prune(&border, 10),
+        incidents::windows_at(NOW),
+        incidents::windows(&page),
+        incidents::window("mnt-1"),
+        incidents::declare(&window).unwrap(),
+        incidents::end_window("mnt-1", "ada", NOW),
+        incidents::prune_windows(NOW, 10),
+    ]
 }
 
 fn alert_statements(device: &DeviceId) -> Vec<Statement> {
@@ -153,11 +198,12 @@ fn alert_statements(device: &DeviceId) -> Vec<Statement> {
     ]
 }
 
-fn cron_statements() -> [Statement; 3] {
+fn cron_statements() -> [Statement; 4] {
     [
         cron::begin("ota", "* * * * *", NOW, NOW),
         cron::finish("ota", "* * * * *", NOW, NOW, true, ""),
         cron::runs("ota"),
+        cron::all_runs(),
     ]
 }
 
@@ -516,14 +562,15 @@ fn firmware_statements() -> Vec<Statement> {
 }
 
 /// What may be scanned, besides a list that came as a parameter (`json_each`, under whatever alias, is the only virtual
-/// table there is): a table with a row a cron trigger or a thing that is watched, and what a query derived from such (by its alias).
-const SMALL: [&str; 9] = [
+/// table there is): a table with a row a cron trigger, a check or a thing that is watched, and what a query derived from such (by its alias).
+const SMALL: [&str; 10] = [
     "CONSTANT ROW",
     "holder",
     "wanted",
     "json_each",
     "cron_runs",
     "backup_watch",
+    "checks",
     "(subquery",
     "host",
     "old",
