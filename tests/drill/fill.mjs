@@ -58,6 +58,7 @@ function statements(devices) {
      SELECT printf('ntc-%026d', i), 'drill:' || i, 'incident', 'incident:' || i, 'trigger', 'critical', 'broker', 'It''s — down', ${NOW}, '{"lines":["one"]}', ${NOW}, ${NOW} FROM n`,
     `${few} INSERT INTO notice_deliveries (seq, channel, dedup_key, state, since, attempts, next_at, status, settled_at) SELECT i, 'slack', 'incident:' || i, 'sent', ${NOW}, 1, ${NOW}, 200, ${NOW} FROM n`,
     `INSERT INTO notice_channels (channel, quiet_until) VALUES ('slack', ${NOW})`,
+    `${few} INSERT INTO telemetry_objects (object_key, etag, state, position, generation, held_until, begun_at, updated_at) SELECT 'telemetry/incoming/' || i, 'e', 'done', 1, 1, ${NOW}, ${NOW}, ${NOW} FROM n`,
     `INSERT INTO backup_watch (subject, faults, facts, first_at, since, looked_at) VALUES ('drill', '[]', '{}', ${NOW}, ${NOW}, 32503680000000)`,
   ];
 }

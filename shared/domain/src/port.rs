@@ -266,6 +266,56 @@ pub trait Bucket {
     /// # Errors
     /// When the bucket cannot be reached.
     async fn get(&self, key: &str) -> Result<Option<Vec<u8>>, PortError>;
+
+    /// How many bytes an object holds before compression, learnt by reading it to its end; `None` when there is none.
+    ///
+    /// # Errors
+    /// When the bucket cannot be reached, when what it has is not whole.
+    async fn measure(&self, key: &str) -> Result<Option<u64>, PortError>;
+}
+
+/// A bucket into which somebody else writes, to be read by the line: an object may be larger than memory.
+pub trait Inbox {
+    /// An object that is being read.
+    type Lines: Lines;
+
+    /// Opens an object. What its first `from` bytes are, before compression, is left out. It is taken for compressed if its key ends in
+    /// `.gz`. `None` when there is none.
+    ///
+    /// # Errors
+    /// When the bucket cannot be reached.
+    async fn open(&self, key: &str, from: u64) -> Result<Option<Opened<Self::Lines>>, PortError>;
+
+    /// Deletes an object, if there is one.
+    ///
+    /// # Errors
+    /// When the bucket cannot be reached.
+    async fn remove(&self, key: &str) -> Result<(), PortError>;
+}
+
+/// An object of an [`Inbox`].
+#[derive(Clone, Debug)]
+pub struct Opened<L> {
+    /// What this version of it is known by.
+    pub etag: String,
+    /// When it came.
+    pub uploaded: UnixMillis,
+    /// What it holds.
+    pub lines: L,
+}
+
+/// Lines that pass by.
+pub trait Lines {
+    /// The next whole lines, together at most `most` bytes; at the end, what has no line feed too. `None` after that. What is longer
+    /// than `most` without a line feed comes in pieces. Where one call ends and the next begins depends on what the object
+    /// holds alone.
+    ///
+    /// # Errors
+    /// When the bucket cannot be reached.
+    async fn next(&mut self, most: usize) -> Result<Option<Vec<u8>>, PortError>;
+
+    /// Why there was no more to be read, if that is not because it was the end: the object is damaged.
+    fn damage(&self) -> Option<String>;
 }
 
 /// A bucket of NDJSON objects that can be searched.
@@ -568,6 +618,10 @@ mod borrowed {
 
         async fn get(&self, key: &str) -> Result<Option<Vec<u8>>, PortError> {
             (**self).get(key).await
+        }
+
+        async fn measure(&self, key: &str) -> Result<Option<u64>, PortError> {
+            (**self).measure(key).await
         }
     }
 

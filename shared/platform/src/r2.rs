@@ -1,4 +1,4 @@
-//! R2: objects are written once, and read whole or searched; backups are written in parts; others' objects are counted
+//! R2: objects are written once, and read whole, by the line or searched; backups are written in parts; others' objects are counted
 //! and hashed.
 //!
 //! An object that was compressed on the way in is what its key says it is, a gzip file: its `Content-Type` is
@@ -7,8 +7,10 @@
 //! [`get`](Bucket::get) to decompress. The field `label` holds a label.
 
 use js_sys::{Promise, Uint8Array};
+use rs1_domain::UnixMillis;
 use rs1_domain::port::{
-    Archive, Bucket, Digest, Encoding, Gzip, Inventory, Listed, Listing, NewObject, PortError, Shelf, Vault,
+    Archive, Bucket, Digest, Encoding, Gzip, Inbox, Inventory, Lines, Listed, Listing, NewObject, Opened,
+    PortError, Shelf, Vault,
 };
 use wasm_bindgen::prelude::*;
 
@@ -32,6 +34,10 @@ extern "C" {
     fn lines_with(env: &Env, binding: &str, keys: &str, needle: &str, most: usize) -> Promise;
     /// A promise of the object's bytes, or of `undefined`.
     fn get(env: &Env, binding: &str, key: &str) -> Promise;
+    /// A promise of a number, or of `undefined`.
+    fn measure(env: &Env, binding: &str, key: &str) -> Promise;
+    /// A promise of a [`Passing`], or of `undefined`.
+    fn open(env: &Env, binding: &str, key: &str, from: f64) -> Promise;
     /// A promise of the upload's id.
     fn begin(env: &Env, binding: &str, key: &str) -> Promise;
     /// A promise of the part's etag. Copies `body` before it returns.
@@ -54,6 +60,19 @@ extern "C" {
     fn digest(env: &Env, binding: &str, key: &str) -> Promise;
     /// A promise of the gzip member, as a `Uint8Array`.
     fn gzip(text: &str) -> Promise;
+
+    /// An object that passes by.
+    #[derive(Debug)]
+    pub type Passing;
+    #[wasm_bindgen(method, getter)]
+    fn etag(this: &Passing) -> String;
+    #[wasm_bindgen(method, getter)]
+    fn uploaded(this: &Passing) -> f64;
+    #[wasm_bindgen(method, getter)]
+    fn damage(this: &Passing) -> Option<String>;
+    /// A promise of a `Uint8Array`, or of `undefined`.
+    #[wasm_bindgen(method)]
+    fn next(this: &Passing, most: usize) -> Promise;
 }
 
 /// An R2 bucket.
@@ -87,6 +106,54 @@ impl Bucket for R2<'_> {
     async fn get(&self, key: &str) -> Result<Option<Vec<u8>>, PortError> {
         let bytes = task::wait(&get(self.env, self.binding, key)).await.map_err(self.failed("get", key))?;
         Ok((!bytes.is_undefined()).then(|| bytes.unchecked_into::<Uint8Array>().to_vec()))
+    }
+
+    async fn measure(&self, key: &str) -> Result<Option<u64>, PortError> {
+        let size = task::wait(&measure(self.env, self.binding, key)).await;
+        Ok(whole(&size.map_err(self.failed("measure", key))?))
+    }
+}
+
+/// A number of bytes.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a size, below 2^53")]
+fn whole(size: &JsValue) -> Option<u64> {
+    size.as_f64().map(|size| size as u64)
+}
+
+impl Inbox for R2<'_> {
+    type Lines = PassingLines;
+
+    async fn open(&self, key: &str, from: u64) -> Result<Option<Opened<PassingLines>>, PortError> {
+        #[expect(clippy::cast_precision_loss, reason = "a size, below 2^53")]
+        let opened = task::wait(&open(self.env, self.binding, key, from as f64)).await;
+        let opened = opened.map_err(self.failed("get", key))?;
+        if opened.is_undefined() {
+            return Ok(None);
+        }
+        let passing = opened.unchecked_into::<Passing>();
+        #[expect(clippy::cast_possible_truncation, reason = "a time, below 2^53")]
+        let uploaded = UnixMillis(passing.uploaded() as i64);
+        Ok(Some(Opened { etag: passing.etag(), uploaded, lines: PassingLines(passing) }))
+    }
+
+    async fn remove(&self, key: &str) -> Result<(), PortError> {
+        let done = remove(self.env, self.binding, key);
+        task::wait(&done).await.map_err(self.failed("delete", key)).map(drop)
+    }
+}
+
+/// The lines of an object in R2.
+#[derive(Debug)]
+pub struct PassingLines(Passing);
+
+impl Lines for PassingLines {
+    async fn next(&mut self, most: usize) -> Result<Option<Vec<u8>>, PortError> {
+        let bytes = task::wait(&self.0.next(most)).await.map_err(|cause| PortError::new("r2 read", cause))?;
+        Ok((!bytes.is_undefined()).then(|| bytes.unchecked_into::<Uint8Array>().to_vec()))
+    }
+
+    fn damage(&self) -> Option<String> {
+        self.0.damage()
     }
 }
 
@@ -143,8 +210,7 @@ impl Vault for R2<'_> {
 
     async fn size(&self, key: &str) -> Result<Option<u64>, PortError> {
         let size = task::wait(&size(self.env, self.binding, key)).await.map_err(self.failed("head", key))?;
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a size, below 2^53")]
-        Ok(size.as_f64().map(|size| size as u64))
+        Ok(whole(&size))
     }
 
     async fn put(&self, key: &str, text: &str, content_type: &'static str) -> Result<(), PortError> {

@@ -9,6 +9,7 @@ use rs1_domain::{DeviceId, RecordId, UnixMillis, UserId};
 use rs1_telemetry::alert::{Alert, Kind, Severity};
 use serde::Deserialize;
 
+use crate::objects;
 use crate::sql::PageRequest;
 
 /// Most facts that one statement of the watch tells; the rest waits a minute.
@@ -66,13 +67,15 @@ pub struct Fact {
     pub detail: Option<String>,
 }
 
-/// The [`Fact`]s of devices that are silent since before `since`, did not take their leave, and have no alert of it.
+/// The [`Fact`]s of devices that are silent since before `since`, did not take their leave, and have no alert of it. While telemetry
+/// comes by the object a device that is connected may go unheard for longer.
 pub fn silent(since: UnixMillis, now: UnixMillis) -> Statement {
     Statement {
         name: "silent_devices",
         sql: "/* silent_devices */
             SELECT device_id, 'device_offline' AS kind, CAST(?2 AS INTEGER) AS at, 'silent' AS detail
-            FROM devices AS d WHERE online = 1 AND last_seen_at < ?1
+            FROM devices AS d WHERE online = 1
+              AND last_seen_at < ?1 - CASE WHEN EXISTS (SELECT 1 FROM telemetry_objects WHERE updated_at > ?4) THEN ?5 ELSE 0 END
               AND NOT EXISTS (SELECT 1 FROM alerts WHERE device_id = d.device_id AND kind = 'device_offline' AND resolved_at IS NULL)
             UNION ALL
             SELECT device_id, 'device_offline', CAST(?2 AS INTEGER), offline_reason
@@ -80,7 +83,13 @@ pub fn silent(since: UnixMillis, now: UnixMillis) -> Statement {
               AND offline_reason NOT IN ('goodbye', 'normal')
               AND NOT EXISTS (SELECT 1 FROM alerts WHERE device_id = d.device_id AND kind = 'device_offline' AND resolved_at IS NULL)
             LIMIT ?3",
-        params: vec![since.into(), now.into(), MOST_FACTS.into()],
+        params: vec![
+            since.into(),
+            now.into(),
+            MOST_FACTS.into(),
+            now.plus(objects::IN_USE.saturating_neg()).into(),
+            objects::QUIET.into(),
+        ],
     }
 }
 
@@ -146,7 +155,9 @@ pub fn recovered(horizon: &Horizon, heard: UnixMillis) -> Statement {
             SELECT a.device_id, a.kind, CAST(?1 AS INTEGER) AS at, NULL AS detail
             FROM alerts AS a CROSS JOIN devices AS d ON d.device_id = a.device_id
             WHERE a.kind = 'device_offline' AND a.resolved_at IS NULL
-              AND (d.last_seen_at >= ?4 OR (d.online = 0 AND d.offline_reason IN ('goodbye', 'normal')))
+              AND (d.last_seen_at >= ?4 OR (d.online = 0 AND d.offline_reason IN ('goodbye', 'normal'))
+                OR (d.online = 1 AND d.last_seen_at >=
+                  ?4 - CASE WHEN EXISTS (SELECT 1 FROM telemetry_objects WHERE updated_at > ?6) THEN ?7 ELSE 0 END))
             UNION ALL
             SELECT a.device_id, a.kind, d.state_at, NULL
             FROM alerts AS a CROSS JOIN devices AS d ON d.device_id = a.device_id
@@ -164,6 +175,8 @@ pub fn recovered(horizon: &Horizon, heard: UnixMillis) -> Statement {
             horizon.ota.into(),
             heard.into(),
             MOST_FACTS.into(),
+            horizon.now.plus(objects::IN_USE.saturating_neg()).into(),
+            objects::QUIET.into(),
         ],
     }
 }

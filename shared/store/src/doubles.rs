@@ -3,13 +3,15 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
 use rs1_domain::firmware::Received;
 use rs1_domain::http::Stream;
 use rs1_domain::limits::{BROKER_BATCH, QUEUE_BATCH, QUEUE_SENDS};
 use rs1_domain::port::{
-    Archive, Broker, Bucket, Digest, FileStore, Gzip, Inventory, KeyValue, Listed, Listing, NewObject, Peer,
-    PortError, Publication, Published, Queue, Random, RateLimiter, Sending, Shelf, Stored, Vault,
+    Archive, Broker, Bucket, Digest, FileStore, Gzip, Inbox, Inventory, KeyValue, Lines, Listed, Listing,
+    NewObject, Opened, Peer, PortError, Publication, Published, Queue, Random, RateLimiter, Sending, Shelf,
+    Stored, Vault,
 };
 use rs1_domain::range::Part;
 use rs1_domain::{Answer, Request, UnixMillis};
@@ -21,9 +23,11 @@ use crate::native::Failure;
 pub struct MemoryBucket {
     objects: RefCell<BTreeMap<String, Vec<u8>>>,
     labels: RefCell<BTreeMap<String, String>>,
+    uploaded: RefCell<BTreeMap<String, UnixMillis>>,
     failure: Cell<Option<Failure>>,
     unreadable: Cell<bool>,
     opened: Cell<usize>,
+    pieces: Rc<Cell<Option<usize>>>,
 }
 
 impl MemoryBucket {
@@ -35,6 +39,17 @@ impl MemoryBucket {
     /// Makes every search fail, or no longer.
     pub fn fail_reads(&self, unreadable: bool) {
         self.unreadable.set(unreadable);
+    }
+
+    /// Lets objects that pass by break off after so many more pieces, once.
+    pub fn break_off(&self, pieces: usize) {
+        self.pieces.set(Some(pieces));
+    }
+
+    /// What somebody else wrote, at some time, in place of what may be there.
+    pub fn arrives(&self, key: &str, bytes: &[u8], uploaded: UnixMillis) {
+        self.objects.borrow_mut().insert(key.to_owned(), bytes.to_vec());
+        self.uploaded.borrow_mut().insert(key.to_owned(), uploaded);
     }
 
     /// How many objects were searched.
@@ -72,6 +87,104 @@ impl Bucket for MemoryBucket {
 
     async fn get(&self, key: &str) -> Result<Option<Vec<u8>>, PortError> {
         Ok(self.objects.borrow().get(key).cloned())
+    }
+
+    async fn measure(&self, key: &str) -> Result<Option<u64>, PortError> {
+        if self.unreadable.get() {
+            return Err(PortError::new("r2 get", "We encountered an internal error."));
+        }
+        Ok(self.objects.borrow().get(key).map(|body| body.len() as u64))
+    }
+}
+
+impl Inbox for MemoryBucket {
+    type Lines = MemoryLines;
+
+    async fn open(&self, key: &str, from: u64) -> Result<Option<Opened<MemoryLines>>, PortError> {
+        if self.unreadable.get() {
+            return Err(PortError::new("r2 get", "We encountered an internal error."));
+        }
+        let objects = self.objects.borrow();
+        let Some(body) = objects.get(key) else { return Ok(None) };
+        let etag = rs1_ops::hash::sha256(body);
+        let (mut bytes, mut damage) = (body.clone(), None);
+        if key.strip_suffix(".gz").is_some() {
+            let mut decoder = flate2::read::GzDecoder::new(body.as_slice());
+            bytes.clear();
+            damage =
+                std::io::Read::read_to_end(&mut decoder, &mut bytes).err().map(|error| error.to_string());
+        }
+        bytes.drain(..bytes.len().min(usize::try_from(from).unwrap_or(usize::MAX)));
+        let uploaded = self.uploaded.borrow().get(key).copied().unwrap_or(UnixMillis(0));
+        let lines = MemoryLines { bytes, damage, pieces: Rc::clone(&self.pieces) };
+        Ok(Some(Opened { etag, uploaded, lines }))
+    }
+
+    async fn remove(&self, key: &str) -> Result<(), PortError> {
+        if self.failure.get() == Some(Failure::BeforeCommit) {
+            return Err(PortError::new("r2 delete", "We encountered an internal error."));
+        }
+        self.objects.borrow_mut().remove(key);
+        if self.failure.get() == Some(Failure::AfterCommit) {
+            return Err(PortError::new("r2 delete", "Network connection lost."));
+        }
+        Ok(())
+    }
+}
+
+/// An object of a [`MemoryBucket`] that passes by.
+pub struct MemoryLines {
+    bytes: Vec<u8>,
+    damage: Option<String>,
+    pieces: Rc<Cell<Option<usize>>>,
+}
+
+impl Lines for MemoryLines {
+    async fn next(&mut self, most: usize) -> Result<Option<Vec<u8>>, PortError> {
+        match self.pieces.get() {
+            Some(0) => {
+                self.pieces.set(None);
+                return Err(PortError::new("r2 read", "Network connection lost."));
+            }
+            left => self.pieces.set(left.map(|left| left.saturating_sub(1))),
+        }
+        if self.bytes.is_empty() {
+            return Ok(None);
+        }
+        let whole =
+            self.bytes.iter().take(most).rposition(|byte| *byte == b'\n').map(|at| at.saturating_add(1));
+        let end = if self.bytes.len() < most { self.bytes.len() } else { whole.unwrap_or(most) };
+        Ok(Some(self.bytes.drain(..end).collect()))
+    }
+
+    fn damage(&self) -> Option<String> {
+        self.damage.clone()
+    }
+}
+
+impl Shelf for MemoryBucket {
+    async fn inventory(&self, prefix: &str, cursor: Option<&str>) -> Result<Inventory, PortError> {
+        if self.unreadable.get() {
+            return Err(PortError::new("r2 list", "We encountered an internal error."));
+        }
+        let (objects, times) = (self.objects.borrow(), self.uploaded.borrow());
+        let after = |key: &&String| cursor.is_none_or(|cursor| key.as_str() > cursor);
+        let mut wanted =
+            objects.iter().filter(|(key, _)| key.starts_with(prefix)).filter(|(key, _)| after(key));
+        let listed = wanted.by_ref().take(LISTED).map(|(key, bytes)| Stored {
+            key: key.clone(),
+            size: bytes.len() as u64,
+            uploaded: times.get(key).copied().unwrap_or(UnixMillis(0)),
+        });
+        let objects: Vec<_> = listed.collect();
+        let cursor = objects.last().map(|last| last.key.clone()).filter(|_| wanted.next().is_some());
+        Ok(Inventory { objects, cursor })
+    }
+
+    async fn digest(&self, key: &str) -> Result<Option<Digest>, PortError> {
+        let digest =
+            |bytes: &Vec<u8>| Digest { size: bytes.len() as u64, sha256: rs1_ops::hash::sha256(bytes) };
+        Ok(self.objects.borrow().get(key).map(digest))
     }
 }
 

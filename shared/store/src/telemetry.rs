@@ -102,27 +102,27 @@ pub struct Written {
 
 /// Writes rows whose `generation` is one more than what was read, and answers those that were
 /// [`Written`]. A row that is missing from the answer was changed by somebody else since (read and
-/// merge it again), or its device is gone.
+/// merge it again), or its device is gone. The registry may be `patience` milliseconds behind them.
 ///
 /// # Errors
 /// When the list cannot be written as JSON, which these types always can.
-pub fn write_rollups(rows: &[RollupRow]) -> Result<Statement, serde_json::Error> {
+pub fn write_rollups(rows: &[RollupRow], patience: i64) -> Result<Statement, serde_json::Error> {
     Ok(Statement {
         name: "write_rollups",
         sql: "/* write_rollups */
             INSERT INTO telemetry_rollups
-              (device_id, hour, messages, last_at, last_received_at, metrics, seen, generation)
+              (device_id, hour, messages, last_at, last_received_at, metrics, seen, generation, patience)
             SELECT value->>'device_id', value->>'hour', value->>'messages', value->>'last_at',
-              value->>'last_received_at', value->>'metrics', value->>'seen', value->>'generation'
+              value->>'last_received_at', value->>'metrics', value->>'seen', value->>'generation', ?2
             FROM json_each(?1)
             WHERE EXISTS (SELECT 1 FROM devices WHERE device_id = value->>'device_id')
             ON CONFLICT (device_id, hour) DO UPDATE SET
               messages = excluded.messages, last_at = excluded.last_at,
               last_received_at = excluded.last_received_at, metrics = excluded.metrics,
-              seen = excluded.seen, generation = excluded.generation
+              seen = excluded.seen, generation = excluded.generation, patience = excluded.patience
             WHERE telemetry_rollups.generation = excluded.generation - 1
             RETURNING device_id, hour",
-        params: vec![serde_json::to_string(rows)?.into()],
+        params: vec![serde_json::to_string(rows)?.into(), patience.into()],
     })
 }
 

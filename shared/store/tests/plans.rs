@@ -22,7 +22,7 @@ use rs1_store::sql::PageRequest;
 use rs1_store::telemetry::RollupRow;
 use rs1_store::{
     Statement, access, alerts, backups, checks, cron, devices, diagnostics, firmware, fleet, idempotency,
-    incidents, notices, orders, rollouts, security, telemetry, users, watch, zones,
+    incidents, notices, objects, orders, rollouts, security, telemetry, users, watch, zones,
 };
 use rs1_telemetry::alert::{Alerts, Kind, Signal};
 
@@ -80,7 +80,7 @@ fn every_statement() -> Vec<Statement> {
         devices::list(&devices::Wanted { online: Some(true), ..devices::Wanted::default() }, &page),
         devices::list(&devices::Wanted { sku: Some(Sku::Pro), ..devices::Wanted::default() }, &page),
         telemetry::rollups_for(&[(&device, 1)]).unwrap(),
-        telemetry::write_rollups(&[row]).unwrap(),
+        telemetry::write_rollups(&[row], 0).unwrap(),
         telemetry::hours(&device, 0),
         telemetry::hours_between(&device, 0, 1, 100),
         telemetry::record_events(&[telemetry::EventRow {
@@ -128,7 +128,7 @@ fn every_statement() -> Vec<Statement> {
     statements.extend(backup_statements());
     statements.extend(alert_statements(&device));
     statements.extend(notice_statements());
-    statements.extend(check_statements());
+    statements.extend([check_statements(), object_statements()].concat());
     statements
 }
 
@@ -239,6 +239,25 @@ fn notice_statements() -> Vec<Statement> {
     statements.extend(notices::settle(&settled, NOW));
     statements.extend(notices::prune(NOW, 10));
     statements
+}
+
+fn object_statements() -> Vec<Statement> {
+    let row = objects::ObjectRow {
+        etag: None,
+        state: "open".into(),
+        position: 0,
+        counted: 0,
+        repeated: 0,
+        refused: 0,
+        generation: 1,
+    };
+    vec![
+        objects::take("telemetry/incoming/a", NOW),
+        objects::save("telemetry/incoming/a", &row, true, NOW),
+        objects::let_go("telemetry/incoming/a", &row, NOW),
+        objects::waiting(&["telemetry/incoming/a"], NOW).unwrap(),
+        objects::prune(NOW, 10),
+    ]
 }
 
 fn backup_statements() -> Vec<Statement> {

@@ -55,7 +55,12 @@ fn gone(at: i64, reason: &str) -> Statement {
 }
 
 fn telemetry(received_at: i64, generation: i64) -> Statement {
-    write_rollups(&[RollupRow {
+    patient_telemetry(received_at, generation, 0)
+}
+
+/// Telemetry that the registry may be behind by so much.
+fn patient_telemetry(received_at: i64, generation: i64, patience: i64) -> Statement {
+    let row = RollupRow {
         device_id: device(),
         hour: 0,
         messages: generation,
@@ -64,8 +69,29 @@ fn telemetry(received_at: i64, generation: i64) -> Statement {
         metrics: "{}".into(),
         seen: Some(String::new()),
         generation,
-    }])
-    .unwrap()
+    };
+    write_rollups(&[row], patience).unwrap()
+}
+
+#[test]
+fn telemetry_that_is_in_no_hurry_is_told_to_the_registry_now_and_then() {
+    let db = registry();
+    let seen = |db: &NativeDatabase| shown(db).last_telemetry_at;
+    assert_eq!(apply(&db, patient_telemetry(1_000, 1, 500)), 2, "the device comes online");
+    assert_eq!((seen(&db), shown(&db).online), (Some(UnixMillis(1_000)), true));
+    assert_eq!(apply(&db, patient_telemetry(1_500, 2, 500)), 1);
+    assert_eq!(seen(&db), Some(UnixMillis(1_000)));
+    assert_eq!(apply(&db, patient_telemetry(1_501, 3, 500)), 2);
+    assert_eq!(seen(&db), Some(UnixMillis(1_501)));
+    apply(&db, gone(1_600, "keepalive_timeout"));
+    assert_eq!(apply(&db, patient_telemetry(1_590, 4, 500)), 1);
+    assert!(!shown(&db).online, "it was sent before the device went");
+    apply(&db, patient_telemetry(1_700, 5, 500));
+    assert_eq!(
+        (seen(&db), shown(&db).online),
+        (Some(UnixMillis(1_700)), true),
+        "who comes back is told at once"
+    );
 }
 
 #[test]

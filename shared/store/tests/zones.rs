@@ -230,7 +230,7 @@ fn telemetry_as_a_sign_of_life_wakes_it_as_well() {
         seen: Some(String::new()),
         generation: 1,
     };
-    all(&db, [rs1_store::telemetry::write_rollups(&[row]).unwrap()]);
+    all(&db, [rs1_store::telemetry::write_rollups(&[row], 0).unwrap()]);
     assert_eq!(due(&db, 5), [1]);
 }
 

@@ -284,6 +284,41 @@ impl Alerts {
     }
 }
 
+/// The alerts of many devices: of those that have some.
+#[derive(Clone, Debug, Default)]
+pub struct Register {
+    /// In the order of the devices. Few have alerts.
+    alerts: Vec<Alerts>,
+}
+
+impl Register {
+    fn place(&self, device: &DeviceId) -> Result<usize, usize> {
+        self.alerts.binary_search_by(|alerts| alerts.device.cmp(device))
+    }
+
+    /// Takes what is stored of a device's open alerts, unless that was known.
+    pub fn load(&mut self, device: DeviceId, open: Vec<Alert>) {
+        if let Err(place) = self.place(&device) {
+            self.alerts.insert(place, Alerts::new(device, open));
+        }
+    }
+
+    /// Takes in what a device's messages say, in the order of their times. Good news of a device without an alert is no news.
+    pub fn apply(&mut self, device: &DeviceId, signals: Vec<Signal>) {
+        if signals.iter().any(|signal| signal.seen.is_some()) {
+            self.load(device.clone(), Vec::new());
+        }
+        if let Some(alerts) = self.place(device).ok().and_then(|place| self.alerts.get_mut(place)) {
+            alerts.apply(signals);
+        }
+    }
+
+    /// See [`Alerts::changed`].
+    pub fn changed(self) -> Vec<Alert> {
+        self.alerts.into_iter().flat_map(Alerts::changed).collect()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

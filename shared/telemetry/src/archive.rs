@@ -71,8 +71,11 @@ const MOST_LABELLED: usize = 1_900;
 
 /// The devices that an object is about, four characters each, in no telling order. Two devices may share a mark.
 pub fn label<'a>(devices: impl IntoIterator<Item = &'a DeviceId>) -> Option<String> {
-    let devices: BTreeSet<_> = devices.into_iter().collect();
-    (devices.len() <= MOST_LABELLED).then(|| devices.into_iter().map(mark).collect())
+    let mut all = BTreeSet::new();
+    for device in devices {
+        all.insert(device);
+    }
+    (all.len() <= MOST_LABELLED).then(|| all.into_iter().map(mark).collect())
 }
 
 /// Whether an object of that label may hold messages of the device. Wrong once in 170,000 times for an object of a hundred

@@ -1,7 +1,8 @@
-//! What a batch of messages means: which are new, what is archived, what the rollups become.
+//! What messages mean: which are new, what is archived, what the rollups become.
 //!
 //! [`keys`] says which rollups to read; [`plan`] decides, given those. The caller reads, archives and
-//! writes, and plans again for the rollups that somebody else changed in between.
+//! writes, and plans again for the rollups that somebody else changed in between. Where there are more messages than memory
+//! holds, an [`Intake`] takes them in piece by piece, and its rollups are written at the end.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,8 +22,8 @@ pub fn key_of(message: &Message) -> Key {
 }
 
 /// Every rollup that these messages are about.
-pub fn keys<'a>(messages: impl IntoIterator<Item = &'a Message>) -> BTreeSet<Key> {
-    messages.into_iter().map(key_of).collect()
+pub fn keys(messages: &[Message]) -> Vec<Key> {
+    Intake::default().missing(messages)
 }
 
 /// What is stored under a [`Key`] whose device is enrolled.
@@ -50,17 +51,24 @@ pub struct Write {
 /// What to do with a batch.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Plan {
+    /// What to write once the rest is done.
+    pub writes: Vec<Write>,
+    /// The rest.
+    pub taken: Taken,
+}
+
+/// What messages mean besides their rollups.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Taken {
     /// What to archive before anything else; nothing if there is nothing new.
     pub archive: Vec<archive::ArchiveObject>,
-    /// What to write once that is done.
-    pub writes: Vec<Write>,
     /// What happened, as the new messages tell it; written with the first of the writes.
     pub events: Vec<Event>,
     /// What the new messages say of how their devices are.
     pub signals: BTreeMap<DeviceId, Vec<Signal>>,
-    /// Places in the batch of messages that nobody may have sent: their device is not enrolled.
+    /// Places of messages that nobody may have sent: their device is not enrolled.
     pub unknown: Vec<usize>,
-    /// How many messages had been counted before, or stand twice in the batch.
+    /// How many messages had been counted before, or stand twice there.
     pub repeated: usize,
     /// How many messages came after their hour was sealed: archived, but not counted.
     pub late: usize,
@@ -70,55 +78,118 @@ pub struct Plan {
 
 /// Decides what a batch means, given the slots of [`keys`]; a key without a slot is of a device
 /// that is not enrolled.
-pub fn plan(messages: &[Message], slots: &BTreeMap<Key, Slot>) -> Plan {
-    let mut plan = Plan::default();
-    let mut changed: BTreeMap<Key, (Rollup, i64)> = BTreeMap::new();
-    let mut late: BTreeSet<(&DeviceId, &str)> = BTreeSet::new();
-    let mut fresh = Vec::new();
-    for (place, message) in messages.iter().enumerate() {
-        let key = key_of(message);
-        let (rollup, _) = match slots.get(&key) {
-            None => {
-                plan.unknown.push(place);
-                continue;
+pub fn plan(messages: &[Message], slots: Vec<(Key, Slot)>) -> Plan {
+    let mut intake = Intake::default();
+    intake.load(&keys(messages), slots);
+    let taken = intake.take(messages);
+    Plan { writes: intake.writes(), taken }
+}
+
+/// Rollups that take messages in.
+#[derive(Clone, Debug, Default)]
+pub struct Intake {
+    held: BTreeMap<Key, Held>,
+}
+
+/// What is held of a device's hour.
+#[derive(Clone, Debug)]
+enum Held {
+    /// The device is not enrolled.
+    Unknown,
+    /// It takes no more messages; ids of those that came.
+    Sealed(Vec<String>),
+    /// As it is now; the generation that is stored; whether it is not as it is stored.
+    Open(Rollup, i64, bool),
+}
+
+impl Intake {
+    /// Which of the messages' rollups it does not have yet, in order.
+    pub fn missing(&self, messages: &[Message]) -> Vec<Key> {
+        // Not collected into the set: that would sort, and each kind of sorting is code.
+        let mut missing = BTreeSet::new();
+        for key in messages.iter().map(key_of).filter(|key| !self.held.contains_key(key)) {
+            missing.insert(key);
+        }
+        missing.into_iter().collect()
+    }
+
+    /// How many rollups it has.
+    pub fn len(&self) -> usize {
+        self.held.len()
+    }
+
+    /// Whether it has none.
+    pub fn is_empty(&self) -> bool {
+        self.held.is_empty()
+    }
+
+    /// Takes what is stored under the keys; one without a slot is of a device that is not enrolled.
+    pub fn load(&mut self, wanted: &[Key], slots: Vec<(Key, Slot)>) {
+        for (key, slot) in slots {
+            let held = match slot {
+                Slot::Sealed => Held::Sealed(Vec::new()),
+                Slot::Empty => Held::Open(Rollup::default(), 0, false),
+                Slot::Open(rollup, generation) => Held::Open(rollup, generation, false),
+            };
+            self.held.insert(key, held);
+        }
+        for key in wanted {
+            if !self.held.contains_key(key) {
+                self.held.insert(key.clone(), Held::Unknown);
             }
-            Some(Slot::Sealed) => {
-                if late.insert((&message.device, &message.id)) {
-                    plan.late = plan.late.saturating_add(1);
-                    fresh.push(message);
-                } else {
-                    plan.repeated = plan.repeated.saturating_add(1);
+        }
+    }
+
+    /// Takes messages in. None of their rollups may be [`missing`](Self::missing).
+    pub fn take(&mut self, messages: &[Message]) -> Taken {
+        let mut taken = Taken::default();
+        let mut fresh = Vec::new();
+        for (place, message) in messages.iter().enumerate() {
+            let (new, count) = match self.held.get_mut(&key_of(message)) {
+                None | Some(Held::Unknown) => {
+                    taken.unknown.push(place);
+                    continue;
                 }
-                continue;
-            }
-            Some(Slot::Empty) => changed.entry(key).or_default(),
-            Some(Slot::Open(rollup, generation)) => {
-                changed.entry(key).or_insert_with(|| (rollup.clone(), *generation))
-            }
-        };
-        match rollup.merge(message) {
-            Merge::Counted => {
-                plan.counted = plan.counted.saturating_add(1);
+                Some(Held::Sealed(ids)) => {
+                    let new = !ids.contains(&message.id);
+                    if new {
+                        ids.push(message.id.clone());
+                    }
+                    (new, &mut taken.late)
+                }
+                Some(Held::Open(rollup, _, changed)) => {
+                    let new = rollup.merge(message) == Merge::Counted;
+                    *changed |= new;
+                    (new, &mut taken.counted)
+                }
+            };
+            let count = if new { count } else { &mut taken.repeated };
+            *count = count.saturating_add(1);
+            if new {
                 fresh.push(message);
             }
-            Merge::Repeated => plan.repeated = plan.repeated.saturating_add(1),
         }
-    }
-    for message in &fresh {
-        let signals = alert::signals_of(message);
-        if !signals.is_empty() {
-            plan.signals.entry(message.device.clone()).or_default().extend(signals);
+        for message in &fresh {
+            let signals = alert::signals_of(message);
+            if !signals.is_empty() {
+                taken.signals.entry(message.device.clone()).or_default().extend(signals);
+            }
         }
+        taken.events = fresh.iter().flat_map(|message| event::events_of(message)).collect();
+        taken.archive = archive::objects_of(fresh);
+        taken
     }
-    plan.events = fresh.iter().flat_map(|message| event::events_of(message)).collect();
-    plan.archive = archive::objects_of(fresh);
-    plan.writes = changed
-        .into_iter()
-        // A rollup to which every message was known is as it was.
-        .filter(|(key, (rollup, _))| !matches!(slots.get(key), Some(Slot::Open(old, _)) if old == rollup))
-        .map(|(key, (rollup, generation))| Write { key, rollup, generation: generation.saturating_add(1) })
-        .collect();
-    plan
+
+    /// What is to be written: the rollups that are not as they are stored.
+    pub fn writes(self) -> Vec<Write> {
+        let changed = |(key, held)| match held {
+            Held::Open(rollup, generation, true) => {
+                Some(Write { key, rollup, generation: generation.saturating_add(1) })
+            }
+            _ => None,
+        };
+        self.held.into_iter().filter_map(changed).collect()
+    }
 }
 
 /// A slot out of its stored columns.
@@ -159,7 +230,7 @@ mod tests {
     }
 
     impl World {
-        fn read(&self, messages: &[Message]) -> BTreeMap<Key, Slot> {
+        fn read(&self, messages: &[Message]) -> Vec<(Key, Slot)> {
             keys(messages)
                 .into_iter()
                 .map(|key| (key.clone(), self.slots.get(&key).cloned().unwrap_or(Slot::Empty)))
@@ -167,7 +238,7 @@ mod tests {
         }
 
         fn archive(&mut self, plan: &Plan) {
-            for object in &plan.archive {
+            for object in &plan.taken.archive {
                 self.archive.entry(object.key.clone()).or_insert_with(|| object.body.clone());
             }
         }
@@ -199,9 +270,9 @@ mod tests {
     #[test]
     fn new_messages_are_archived_and_counted() {
         let messages = [message(1), message(2), message_at("late", NOW.plus(-HOUR), NOW, &json!({}))];
-        let plan = plan(&messages, &World::default().read(&messages));
-        assert_eq!((plan.counted, plan.repeated, plan.late), (3, 0, 0));
-        assert_eq!(plan.archive[0].body.lines().count(), 3);
+        let plan = plan(&messages, World::default().read(&messages));
+        assert_eq!((plan.taken.counted, plan.taken.repeated, plan.taken.late), (3, 0, 0));
+        assert_eq!(plan.taken.archive[0].body.lines().count(), 3);
         assert_eq!(plan.writes.len(), 2, "two hours");
         assert!(plan.writes.iter().all(|write| write.generation == 1));
     }
@@ -209,32 +280,32 @@ mod tests {
     #[test]
     fn messages_of_devices_that_are_not_enrolled_are_set_aside() {
         let messages = [message(1), message(2)];
-        let plan = plan(&messages, &BTreeMap::new());
-        assert_eq!(plan.unknown, [0, 1]);
-        assert_eq!((plan.archive, plan.writes), (vec![], vec![]));
+        let plan = plan(&messages, Vec::new());
+        assert_eq!(plan.taken.unknown, [0, 1]);
+        assert_eq!((plan.taken.archive, plan.writes), (vec![], vec![]));
     }
 
     #[test]
     fn a_batch_of_nothing_new_writes_nothing() {
         let messages = [message(1), message(1)];
         let mut world = World::default();
-        let first = plan(&messages, &world.read(&messages));
-        assert_eq!((first.counted, first.repeated), (1, 1));
+        let first = plan(&messages, world.read(&messages));
+        assert_eq!((first.taken.counted, first.taken.repeated), (1, 1));
         world.archive(&first);
         world.write(&first);
-        let second = plan(&messages, &world.read(&messages));
-        assert_eq!((second.counted, second.repeated), (0, 2));
-        assert_eq!((second.archive, second.writes), (vec![], vec![]));
+        let second = plan(&messages, world.read(&messages));
+        assert_eq!((second.taken.counted, second.taken.repeated), (0, 2));
+        assert_eq!((second.taken.archive, second.writes), (vec![], vec![]));
     }
 
     #[test]
     fn a_message_after_its_hour_was_sealed_is_archived_but_not_counted() {
         let messages = [message(1), message(1), message(2)];
         let slots = keys(&messages).into_iter().map(|key| (key, Slot::Sealed)).collect();
-        let plan = plan(&messages, &slots);
-        assert_eq!((plan.late, plan.repeated, plan.counted), (2, 1, 0));
+        let plan = plan(&messages, slots);
+        assert_eq!((plan.taken.late, plan.taken.repeated, plan.taken.counted), (2, 1, 0));
         assert!(plan.writes.is_empty());
-        assert_eq!(plan.archive[0].body.lines().count(), 2);
+        assert_eq!(plan.taken.archive[0].body.lines().count(), 2);
     }
 
     proptest! {
@@ -247,7 +318,7 @@ mod tests {
             for batch in &batches {
                 let messages: Vec<_> = batch.iter().map(|number| message(*number)).collect();
                 all.extend(batch.iter().copied());
-                let plan = plan(&messages, &world.read(&messages));
+                let plan = plan(&messages, world.read(&messages));
                 world.archive(&plan);
                 world.write(&plan);
             }
@@ -262,9 +333,9 @@ mod tests {
             let messages: Vec<_> = numbers.iter().map(|number| message(*number)).collect();
             let mut world = World::default();
             for _ in 0..repeat {
-                world.archive(&plan(&messages, &world.read(&messages)));
+                world.archive(&plan(&messages, world.read(&messages)));
             }
-            let last = plan(&messages, &world.read(&messages));
+            let last = plan(&messages, world.read(&messages));
             world.archive(&last);
             world.write(&last);
             prop_assert_eq!(world.lines(), messages.len());
@@ -278,10 +349,10 @@ mod tests {
             let first: Vec<_> = first.into_iter().map(message).collect();
             let second: Vec<_> = second.into_iter().map(message).collect();
             let mut world = World::default();
-            let (plan_one, plan_two) = (plan(&first, &world.read(&first)), plan(&second, &world.read(&second)));
+            let (plan_one, plan_two) = (plan(&first, world.read(&first)), plan(&second, world.read(&second)));
             world.write(&plan_one);
             world.write(&plan_two);
-            world.write(&plan(&second, &world.read(&second)));
+            world.write(&plan(&second, world.read(&second)));
             let ids: BTreeSet<_> = first.iter().chain(&second).map(|message| message.id.clone()).collect();
             prop_assert_eq!(world.counted(), i64::try_from(ids.len()).unwrap());
         }

@@ -1,7 +1,7 @@
 //! Telemetry between the queue and its two homes: the archive, which keeps every message, and the
 //! hourly rollups, which answer questions.
 //!
-//! - [`queued`]: what travels over the telemetry queue;
+//! - [`queued`]: what travels over the telemetry queue; [`object`]: what comes collected, by the object;
 //! - [`rollup`]: one device's hour: merging messages in, each id once;
 //! - [`event`]: what happened to a device, out of its log lines;
 //! - [`alert`]: what is wrong with a device, and since when: a state machine;
@@ -29,6 +29,7 @@ pub mod alert;
 pub mod archive;
 pub mod batch;
 pub mod event;
+pub mod object;
 pub mod queued;
 pub mod rollup;
 pub mod series;

@@ -33,6 +33,8 @@ pub enum Queued {
     Message(Box<Message>),
     /// The key of an archive object whose messages are still to be counted.
     Archived(String),
+    /// The key of an object of collected messages.
+    Collected(String),
     /// Something for the security log.
     Security(SecurityEvent),
     /// A failed authentication, to be counted.
@@ -146,12 +148,14 @@ impl Queued {
         #[serde(tag = "kind", rename_all = "snake_case")]
         enum Other<'a> {
             Archived { key: &'a str },
+            Collected { key: &'a str },
             Security { event: &'a SecurityEvent },
             AuthFailure { failure: &'a AuthFailure },
         }
         let other = match self {
             Self::Message(message) => return message.to_queue(),
             Self::Archived(key) => Other::Archived { key },
+            Self::Collected(key) => Other::Collected { key },
             Self::Security(event) => Other::Security { event },
             Self::AuthFailure(failure) => Other::AuthFailure { failure },
         };
@@ -169,7 +173,7 @@ impl Queued {
             kind: Cow<'a, str>,
         }
         #[derive(Deserialize)]
-        struct Archived {
+        struct Keyed {
             key: String,
         }
         #[derive(Deserialize)]
@@ -184,8 +188,9 @@ impl Queued {
         let Kind { kind } = serde_json::from_str(text).map_err(reason)?;
         match &*kind {
             "telemetry" => Message::from_json(text).map(|message| Self::Message(Box::new(message))),
-            "archived" => {
-                serde_json::from_str(text).map(|Archived { key }| Self::Archived(key)).map_err(reason)
+            "archived" => serde_json::from_str(text).map(|Keyed { key }| Self::Archived(key)).map_err(reason),
+            "collected" => {
+                serde_json::from_str(text).map(|Keyed { key }| Self::Collected(key)).map_err(reason)
             }
             "security" => {
                 serde_json::from_str(text).map(|Security { event }| Self::Security(event)).map_err(reason)
@@ -246,6 +251,7 @@ pub(crate) mod tests {
         for queued in [
             Queued::Message(Box::new(message_at("m1", NOW, NOW, &json!({"system.free_heap": 5})))),
             Queued::Archived("telemetry/2026-01-20/10/00-abc.ndjson.gz".into()),
+            Queued::Collected("telemetry/incoming/emqx/1.jsonl".into()),
             Queued::Security(event),
             Queued::AuthFailure(AuthFailure::new("203.0.113.7", NOW, &RequestId::from_header("r").unwrap())),
         ] {

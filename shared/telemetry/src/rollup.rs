@@ -208,19 +208,19 @@ pub fn read_metrics(column: &str, last_at: UnixMillis) -> Result<BTreeMap<String
     let unreadable = |reason: String| Unreadable(format!("metrics: {reason}"));
     let stored: BTreeMap<String, Vec<f64>> =
         serde_json::from_str(column).map_err(|error| unreadable(error.to_string()))?;
-    stored
-        .into_iter()
-        .map(|(name, fields)| {
-            let (fields, own_time) = match *fields {
-                [count, sum, min, max, last] => ([count, sum, min, max, last], None),
-                [count, sum, min, max, last, at] => ([count, sum, min, max, last], Some(at)),
-                _ => return Err(unreadable(format!("{name} has {} fields", fields.len()))),
-            };
-            let [count, sum, min, max, last] = fields;
-            let last_at = own_time.map_or(last_at, |at| UnixMillis(integral(at)));
-            Ok((name, Metric { count: integral(count), sum, min, max, last, last_at }))
-        })
-        .collect()
+    let mut metrics = BTreeMap::new();
+    // Not collected into the map: that would sort what is in order, with code of its own.
+    for (name, fields) in stored {
+        let (fields, own_time) = match *fields {
+            [count, sum, min, max, last] => ([count, sum, min, max, last], None),
+            [count, sum, min, max, last, at] => ([count, sum, min, max, last], Some(at)),
+            _ => return Err(unreadable(format!("{name} has {} fields", fields.len()))),
+        };
+        let [count, sum, min, max, last] = fields;
+        let last_at = own_time.map_or(last_at, |at| UnixMillis(integral(at)));
+        metrics.insert(name, Metric { count: integral(count), sum, min, max, last, last_at });
+    }
+    Ok(metrics)
 }
 
 #[expect(

@@ -244,3 +244,42 @@ fn who_may_change_a_device_says_that_they_know_and_the_first_word_stays() {
     cloud.world.db.fail(Some(Failure::BeforeCommit));
     assert_eq!(cloud.ack(&ada, &id).status, 503);
 }
+
+#[test]
+fn while_telemetry_comes_by_the_object_a_device_that_is_connected_may_be_heard_of_late() {
+    let cloud = cloud();
+    let ada = cloud.owner();
+    cloud.set(
+        "UPDATE devices SET online = 1, offline_reason = NULL, presence_at = ?1, last_seen_at = ?1",
+        NOW,
+    );
+    let object = |minutes: i64| {
+        cloud.run(rs1_store::objects::take(
+            &format!("telemetry/incoming/{minutes}"),
+            NOW.plus(minutes * MINUTE),
+        ));
+    };
+    object(0);
+    cloud.minute(NOW.plus(4 * MINUTE)).unwrap();
+    object(60);
+    cloud.minute(NOW.plus(100 * MINUTE)).unwrap();
+    assert_eq!(cloud.alerts(&ada), []);
+    cloud.minute(NOW.plus(104 * MINUTE)).unwrap();
+    assert_eq!(cloud.alerts(&ada), [alert("device_offline", "open", 1)], "that is too long");
+    cloud.set("UPDATE devices SET last_seen_at = ?1", NOW.plus(30 * MINUTE));
+    cloud.minute(NOW.plus(105 * MINUTE)).unwrap();
+    assert_eq!(cloud.alerts(&ada), [alert("device_offline", "resolved", 1)]);
+    // Who lost its connection is not waited for.
+    cloud.set(
+        "UPDATE devices SET online = 0, offline_reason = 'keepalive_timeout', presence_at = ?1",
+        NOW.plus(106 * MINUTE),
+    );
+    cloud.minute(NOW.plus(110 * MINUTE)).unwrap();
+    cloud.minute(NOW.plus(111 * MINUTE)).unwrap();
+    assert_eq!(cloud.alerts(&ada).last(), Some(&alert("device_offline", "open", 1)), "and it stays so");
+    // Two hours after the last object it comes message by message again.
+    cloud.set("UPDATE devices SET online = 1, last_seen_at = ?1, presence_at = ?1", NOW.plus(181 * MINUTE));
+    cloud.minute(NOW.plus(182 * MINUTE)).unwrap();
+    cloud.minute(NOW.plus(185 * MINUTE)).unwrap();
+    assert_eq!(cloud.alerts(&ada).len(), 3);
+}

@@ -1,13 +1,20 @@
-//! The hourly sweep: hours that take no more messages are sealed, what is past its retention goes.
+//! The hourly sweep: hours that take no more messages are sealed, what is past its retention goes, and objects of collected
+//! telemetry of which nobody was told are found.
 
 use rs1_domain::diagnostics::KEPT_DAYS;
 use rs1_domain::event::Tick;
-use rs1_domain::port::{Database, PortError};
+use rs1_domain::limits::QUEUE_SENDS;
+use rs1_domain::port::{Database, PortError, Queue, Sending, Shelf};
 use rs1_domain::time::{DAY, HOUR, MINUTE};
 use rs1_domain::{RecordId, UnixMillis};
-use rs1_store::sql::{first_row, run};
+use rs1_store::objects::{self, Waiting};
+use rs1_store::sql::{first_row, rows, run};
 use rs1_store::telemetry::Step;
 use rs1_store::{cron, diagnostics, security, telemetry, users};
+use rs1_telemetry::Queued;
+use rs1_telemetry::object::INCOMING;
+
+use crate::world::{Ports, World};
 
 /// This worker's trigger.
 pub const HOURLY: &str = "0 * * * *";
@@ -25,6 +32,12 @@ const SEAL_WINDOW_HOURS: i64 = 7 * 24;
 const ROLLUP_DAYS: i64 = 30;
 /// Events, and alerts that are over, are kept this long.
 const EVENT_DAYS: i64 = 90;
+/// How far an object was taken in is known a day longer than the object itself may lie there.
+const OBJECT_DAYS: i64 = 8;
+/// How old an object is of which the queue should have told; far more than a notification takes.
+const UNHEARD: i64 = 20 * MINUTE;
+/// Pages of the listing of objects that one run looks through.
+const PAGES: usize = 10;
 /// The security log and the audit log are kept this long.
 const LOG_DAYS: i64 = 90;
 
@@ -32,8 +45,48 @@ const LOG_DAYS: i64 = 90;
 ///
 /// # Errors
 /// What failed. The next run does what this one left.
-pub async fn tick(tick: &Tick, db: &impl Database) -> Result<String, PortError> {
-    cron::leased(db, "telemetry", tick, async || sweep(tick.scheduled, db).await).await
+pub async fn tick(tick: &Tick, world: &World<impl Ports>) -> Result<String, PortError> {
+    let (now, World { db, archives, queue, .. }) = (tick.scheduled, world);
+    cron::leased(db, "telemetry", tick, async || {
+        let swept = sweep(now, db).await;
+        let found = find(now, db, archives, queue).await;
+        Ok(format!("{}; {} objects found", swept?, found?))
+    })
+    .await
+}
+
+/// Tells the queue of objects that have waited for so long that nobody will; the first of them, if they are many.
+async fn find(
+    now: UnixMillis,
+    db: &impl Database,
+    archives: &impl Shelf,
+    queue: &impl Queue,
+) -> Result<usize, PortError> {
+    let (mut cursor, mut found) = (None::<String>, 0_usize);
+    for _ in 0..PAGES {
+        let page = archives.inventory(INCOMING, cursor.as_deref()).await?;
+        let old = page.objects.iter().filter(|object| now.since(object.uploaded) >= UNHEARD);
+        let keys: Vec<_> = old.map(|object| object.key.as_str()).collect();
+        for keys in keys.chunks(QUEUE_SENDS) {
+            let waiting = objects::waiting(keys, now)
+                .map_err(|error| PortError::new("objects_waiting", error.to_string()))?;
+            let [waiting] = run(db, [waiting]).await?;
+            let messages: Vec<_> = rows::<Waiting>(&waiting)?
+                .into_iter()
+                .map(|object| Sending {
+                    message: Queued::Collected(object.object_key).to_json(),
+                    delay_seconds: 0,
+                })
+                .collect();
+            queue.send_all(&messages).await?;
+            found = found.saturating_add(messages.len());
+        }
+        cursor = page.cursor;
+        if cursor.is_none() {
+            break;
+        }
+    }
+    Ok(found)
 }
 
 async fn sweep(now: UnixMillis, db: &impl Database) -> Result<String, PortError> {
@@ -64,7 +117,7 @@ async fn sweep(now: UnixMillis, db: &impl Database) -> Result<String, PortError>
     }
     let border = |kind| RecordId::generate(kind, now.plus(LOG_DAYS.saturating_mul(-DAY)), [0; 10]);
     let questions = RecordId::generate("dia", now.plus(KEPT_DAYS.saturating_mul(-DAY)), [0; 10]);
-    let [security, audit, failures, questions, sessions, _] = run(
+    let [security, audit, failures, questions, sessions, ..] = run(
         db,
         [
             security::prune_security(&border("sec"), PRUNE),
@@ -73,6 +126,7 @@ async fn sweep(now: UnixMillis, db: &impl Database) -> Result<String, PortError>
             diagnostics::prune(&questions, PRUNE),
             users::prune_sessions(now.plus(-DAY), PRUNE),
             rs1_store::alerts::prune_outbox(events_before, PRUNE),
+            objects::prune(now.plus(OBJECT_DAYS.saturating_mul(-DAY)), PRUNE),
         ],
     )
     .await?;

@@ -3,7 +3,8 @@
 //! - [`routes`]: admission (`/webhook/mqtt-auth`, `/webhook/mqtt-acl`) and what devices say
 //!   (`/webhook/device-state`, `/webhook/telemetry`, `/webhook/ota-status`, `/webhook/device-offline`,
 //!   `/webhook/config-status`, `/webhook/diagnostics`);
-//! - [`queue`]: the consumer that archives and counts telemetry, and keeps the security log;
+//! - [`queue`]: the consumer that archives and counts telemetry, and keeps the security log; [`objects`]: telemetry that comes
+//!   collected, thousands of messages at a time;
 //! - [`cron`]: the hourly sweep.
 //!
 //! Handlers are plain Rust over ports, so native tests run every route (`tests/`); only the last
@@ -14,6 +15,7 @@ pub mod cron;
 #[cfg(feature = "schema")]
 pub mod document;
 pub mod handlers;
+pub mod objects;
 pub mod queue;
 pub mod routes;
 pub mod world;
@@ -81,7 +83,7 @@ mod worker {
 
     async fn tick(event: cron::RawEvent, env: Env) {
         cron::run(SERVICE.name, event, async |tick| {
-            crate::cron::tick(&tick, &world(&env).db).await.map_err(|error| error.to_string())
+            crate::cron::tick(&tick, &world(&env)).await.map_err(|error| error.to_string())
         })
         .await;
     }

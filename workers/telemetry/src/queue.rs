@@ -1,7 +1,7 @@
 //! The consumer of the telemetry queue.
 //!
-//! A batch mixes devices' messages, security events and failed authentications. Whatever can be
-//! settled is; a message that can never be processed goes to quarantine with the reason and does not
+//! A batch mixes devices' messages, objects of collected ones ([`crate::objects`]), security events and failed authentications.
+//! Whatever can be settled is; a message that can never be processed goes to quarantine with the reason and does not
 //! hold up the others; what could not be done for a reason that may pass is delivered again.
 //!
 //! Messages cost two statements a batch, whatever its size: one that reads the rollups they are
@@ -18,18 +18,23 @@ use rs1_store::alerts;
 use rs1_store::security;
 use rs1_store::sql::{rows, run};
 use rs1_store::telemetry::{self, EventRow, RollupRow, RollupSlot, Written};
-use rs1_telemetry::alert::{Alert, Alerts, Signal};
+use rs1_telemetry::alert::{Alert, Register, Signal};
 use rs1_telemetry::archive::{self, ArchiveObject};
 use rs1_telemetry::batch::{self, Key, Plan, Slot};
 use rs1_telemetry::event::Event;
+use rs1_telemetry::object::{self, News};
 use rs1_telemetry::{Message, Queued};
 use serde_json::json;
 
+use crate::objects;
 use crate::world::{Ports, World};
 
 /// How often rollups that somebody else changed in between are read and merged again before the
 /// rest is left to a later delivery.
-const ATTEMPTS: usize = 4;
+pub(crate) const ATTEMPTS: usize = 4;
+
+/// How far the registry may be behind what comes message by message.
+const AT_ONCE: i64 = 0;
 
 /// A batch, sorted by what is to be done.
 #[derive(Default)]
@@ -37,6 +42,7 @@ struct Sorted {
     messages: Vec<Message>,
     message_places: Vec<usize>,
     archived: Vec<(usize, String)>,
+    collected: Vec<(usize, String)>,
     events: Vec<SecurityEvent>,
     failures: Vec<AuthFailure>,
     security_places: Vec<usize>,
@@ -53,16 +59,21 @@ pub async fn consume(batch: &Batch, world: &World<impl Ports>) -> Settlement {
 
     match ingest(&sorted.messages, world).await {
         Ok(Ingested { plan, left }) => {
+            let taken = plan.taken;
             let place = |index: &usize| sorted.message_places.get(*index).copied();
             sorted.poison.extend(
-                plan.unknown.iter().filter_map(place).map(|place| (place, "device: not enrolled".to_owned())),
+                taken
+                    .unknown
+                    .iter()
+                    .filter_map(place)
+                    .map(|place| (place, "device: not enrolled".to_owned())),
             );
             notes.push(format!(
                 "{} counted, {} repeated, {} late, {} unknown",
-                plan.counted,
-                plan.repeated,
-                plan.late,
-                plan.unknown.len()
+                taken.counted,
+                taken.repeated,
+                taken.late,
+                taken.unknown.len()
             ));
             if let Some(left) = left {
                 notes.push(left);
@@ -81,6 +92,16 @@ pub async fn consume(batch: &Batch, world: &World<impl Ports>) -> Settlement {
                 again.push(*place);
             }
             Err(Recount::Never(reason)) => sorted.poison.push((*place, reason)),
+        }
+    }
+    let mut lines = objects::LINES;
+    for (place, key) in &sorted.collected {
+        match objects::take_in(key, &mut lines, world, now).await {
+            Ok(note) => notes.push(format!("{key}: {note}")),
+            Err(error) => {
+                notes.push(format!("{key} to be gone on with later: {error}"));
+                again.push(*place);
+            }
         }
     }
     if !sorted.security_places.is_empty() {
@@ -118,6 +139,7 @@ fn sort(deliveries: &[Delivery]) -> Sorted {
                 sorted.message_places.push(place);
             }
             Ok(Queued::Archived(key)) => sorted.archived.push((place, key)),
+            Ok(Queued::Collected(key)) => sorted.collected.push((place, key)),
             Ok(Queued::Security(event)) => {
                 sorted.events.push(event);
                 sorted.security_places.push(place);
@@ -126,7 +148,11 @@ fn sort(deliveries: &[Delivery]) -> Sorted {
                 sorted.failures.push(failure);
                 sorted.security_places.push(place);
             }
-            Err(reason) => sorted.poison.push((place, reason)),
+            Err(reason) => match object::news(&delivery.body) {
+                Some(News::Arrived(key)) => sorted.collected.push((place, key)),
+                Some(News::Nothing) => {}
+                None => sorted.poison.push((place, reason)),
+            },
         }
     }
     sorted
@@ -148,9 +174,9 @@ async fn ingest(messages: &[Message], world: &World<impl Ports>) -> Result<Inges
     if messages.is_empty() {
         return Ok(Ingested { plan: Plan::default(), left: None });
     }
-    let (slots, alerts) = load(&world.db, messages).await?;
-    let plan = batch::plan(messages, &slots);
-    for object in &plan.archive {
+    let (slots, alerts) = load(&world.db, &batch::keys(messages)).await?;
+    let plan = batch::plan(messages, slots);
+    for object in &plan.taken.archive {
         store(&world.archives, object).await?;
     }
     let Err(error) = count(&world.db, messages, &plan, alerts).await else {
@@ -158,7 +184,7 @@ async fn ingest(messages: &[Message], world: &World<impl Ports>) -> Result<Inges
     };
     // The messages are in the archive. If they were delivered again they might come in other
     // company, so under another key, and be archived twice; so the objects are named instead.
-    let keys: Vec<_> = plan.archive.iter().map(|object| object.key.clone()).collect();
+    let keys: Vec<_> = plan.taken.archive.iter().map(|object| object.key.clone()).collect();
     let left = Some(format!("{} to be counted later: {error}", keys.join(", ")));
     let named =
         keys.into_iter().map(|key| Sending { message: Queued::Archived(key).to_json(), delay_seconds: 0 });
@@ -166,57 +192,52 @@ async fn ingest(messages: &[Message], world: &World<impl Ports>) -> Result<Inges
     Ok(Ingested { plan, left })
 }
 
-/// The slots that messages are about, and their devices' open alerts.
-async fn load(
+/// The slots of rollups, and the open alerts of those of their devices that have some.
+pub(crate) async fn load(
     db: &impl Database,
-    messages: &[Message],
-) -> Result<(BTreeMap<Key, Slot>, OpenAlerts), PortError> {
-    let keys = batch::keys(messages);
+    keys: &[Key],
+) -> Result<(Vec<(Key, Slot)>, OpenAlerts), PortError> {
+    let failed = |error: &dyn std::fmt::Display| PortError::new("rollups_for", error.to_string());
     let wanted: Vec<_> = keys.iter().map(|(device, hour)| (device, *hour)).collect();
-    let statement =
-        telemetry::rollups_for(&wanted).map_err(|error| PortError::new("rollups_for", error.to_string()))?;
-    let [outcome] = run(db, [statement]).await?;
-    let mut found = OpenAlerts::new();
-    let slots = rows::<RollupSlot>(&outcome)?
-        .into_iter()
-        .map(|slot| {
-            if let Some(open) = &slot.alerts {
-                let open: Vec<Alert> = serde_json::from_str(open)
-                    .map_err(|error| PortError::new("rollups_for", error.to_string()))?;
-                found.insert(slot.device_id.clone(), open);
+    let [outcome] = run(db, [telemetry::rollups_for(&wanted).map_err(|error| failed(&error))?]).await?;
+    let mut open = OpenAlerts::new();
+    let mut slots = Vec::with_capacity(keys.len());
+    for slot in rows::<RollupSlot>(&outcome)? {
+        let key = (slot.device_id.clone(), slot.hour);
+        if let Some(alerts) = &slot.alerts {
+            let alerts = serde_json::from_str(alerts).map_err(|error| failed(&error))?;
+            open.push((slot.device_id.clone(), alerts));
+        }
+        let slot = match slot.into_row() {
+            None => Slot::Empty,
+            Some(row) => {
+                let seen = row.seen.as_deref();
+                let (last_at, last_received_at) = (row.last_at, row.last_received_at);
+                batch::slot_of(row.messages, last_at, last_received_at, &row.metrics, seen, row.generation)
+                    .map_err(|error| failed(&error.0))?
             }
-            let key = (slot.device_id.clone(), slot.hour);
-            let Some(row) = slot.into_row() else { return Ok((key, Slot::Empty)) };
-            batch::slot_of(
-                row.messages,
-                row.last_at,
-                row.last_received_at,
-                &row.metrics,
-                row.seen.as_deref(),
-                row.generation,
-            )
-            .map(|slot| (key, slot))
-            .map_err(|error| PortError::new("rollups_for", error.0))
-        })
-        .collect::<Result<_, _>>()?;
-    Ok((slots, found))
+        };
+        slots.push((key, slot));
+    }
+    Ok((slots, open))
 }
 
-/// The open alerts of those devices that have some.
-type OpenAlerts = BTreeMap<DeviceId, Vec<Alert>>;
+/// Devices and their open alerts. A device may stand there for each of its hours.
+pub(crate) type OpenAlerts = Vec<(DeviceId, Vec<Alert>)>;
 
 /// What the messages change about their devices' alerts.
-fn changed_alerts(signals: &BTreeMap<DeviceId, Vec<Signal>>, mut open: OpenAlerts) -> Vec<Alert> {
-    let mut changed = Vec::new();
-    for (device, signals) in signals {
-        let mut alerts = Alerts::new(device.clone(), open.remove(device).unwrap_or_default());
-        alerts.apply(signals.clone());
-        changed.extend(alerts.changed());
+fn changed_alerts(signals: &BTreeMap<DeviceId, Vec<Signal>>, open: OpenAlerts) -> Vec<Alert> {
+    let mut register = Register::default();
+    for (device, open) in open {
+        register.load(device, open);
     }
-    changed
+    for (device, signals) in signals {
+        register.apply(device, signals.clone());
+    }
+    register.changed()
 }
 
-async fn store(archives: &impl Bucket, object: &ArchiveObject) -> Result<(), PortError> {
+pub(crate) async fn store(archives: &impl Bucket, object: &ArchiveObject) -> Result<(), PortError> {
     let object = NewObject {
         key: &object.key,
         body: object.body.as_bytes(),
@@ -237,9 +258,9 @@ async fn count(
     open: OpenAlerts,
 ) -> Result<(), PortError> {
     let unwritable = |error: serde_json::Error| PortError::new("write_rollups", error.to_string());
-    let (mut writes, events) = (plan.writes.clone(), &plan.events);
+    let (mut writes, events) = (plan.writes.clone(), &plan.taken.events);
     let mut beside = Vec::new();
-    let changed = changed_alerts(&plan.signals, open);
+    let changed = changed_alerts(&plan.taken.signals, open);
     if !changed.is_empty() {
         beside.push(alerts::write(&changed).map_err(unwritable)?);
     }
@@ -254,7 +275,7 @@ async fn count(
             return Ok(());
         }
         let rows: Vec<_> = writes.iter().map(row_of).collect();
-        let mut statements = vec![telemetry::write_rollups(&rows).map_err(unwritable)?];
+        let mut statements = vec![telemetry::write_rollups(&rows, AT_ONCE).map_err(unwritable)?];
         statements.append(&mut beside);
         let outcomes = db.batch(statements).await?;
         let outcome = outcomes.first().ok_or_else(|| PortError::new("write_rollups", "no outcome"))?;
@@ -270,7 +291,7 @@ async fn count(
             .filter(|message| writes.iter().any(|write| write.key == batch::key_of(message)))
             .cloned()
             .collect();
-        writes = batch::plan(&lost, &load(db, &lost).await?.0).writes;
+        writes = batch::plan(&lost, load(db, &batch::keys(&lost)).await?.0).writes;
     }
     if writes.is_empty() {
         Ok(())
@@ -279,7 +300,7 @@ async fn count(
     }
 }
 
-fn row_of(write: &batch::Write) -> RollupRow {
+pub(crate) fn row_of(write: &batch::Write) -> RollupRow {
     let (device_id, hour) = write.key.clone();
     RollupRow {
         device_id,
@@ -293,7 +314,7 @@ fn row_of(write: &batch::Write) -> RollupRow {
     }
 }
 
-fn event_row(event: &Event) -> EventRow {
+pub(crate) fn event_row(event: &Event) -> EventRow {
     EventRow {
         device_id: Some(event.device.clone()),
         at: event.at,
@@ -317,8 +338,8 @@ async fn recount(key: &str, world: &World<impl Ports>) -> Result<(), Recount> {
     let body = world.archives.get(key).await.map_err(Recount::Later)?;
     let body = body.ok_or_else(|| Recount::Never(format!("{key}: no such object")))?;
     let messages = archive::read_object(&body).map_err(Recount::Never)?;
-    let (slots, alerts) = load(&world.db, &messages).await.map_err(Recount::Later)?;
-    let plan = batch::plan(&messages, &slots);
+    let (slots, alerts) = load(&world.db, &batch::keys(&messages)).await.map_err(Recount::Later)?;
+    let plan = batch::plan(&messages, slots);
     count(&world.db, &messages, &plan, alerts).await.map_err(Recount::Later)
 }
 

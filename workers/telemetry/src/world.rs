@@ -1,14 +1,14 @@
 //! What this worker's handlers may use of the world. Each handler takes only the ports it needs;
 //! this is where the routes find them.
 
-use rs1_domain::port::{Broker, Bucket, Database, Queue, Random};
+use rs1_domain::port::{Broker, Bucket, Database, Inbox, Queue, Random, Shelf};
 
 /// Which implementation stands behind each port: the runtime's, or a test's.
 #[expect(missing_docs, reason = "`World` says what each is for")]
 pub trait Ports {
     type Database: Database;
     type Queue: Queue;
-    type Bucket: Bucket;
+    type Bucket: Bucket + Inbox + Shelf;
     type Random: Random;
     type Broker: Broker;
 }

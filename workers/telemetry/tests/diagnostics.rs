@@ -148,7 +148,7 @@ fn after_seven_days_the_question_is_forgotten() {
         let at = cloud.now.plus(days * DAY);
         let request_id = RequestId::from_header("tick").unwrap();
         let tick = Tick { cron: cron::HOURLY.into(), scheduled: at, now: at, request_id };
-        block_on(cron::tick(&tick, &cloud.world.db)).unwrap();
+        block_on(cron::tick(&tick, &cloud.world)).unwrap();
         assert_eq!(row(&cloud, &id).is_some(), kept, "after {days} days");
     }
 }

@@ -28,6 +28,89 @@ export async function get(env, binding, key) {
   return new Uint8Array(await (gzipped ? through(new DecompressionStream("gzip"), object.body) : object.arrayBuffer()));
 }
 
+export async function measure(env, binding, key) {
+  const object = await bucket(env, binding).get(key);
+  if (object === null) return undefined;
+  const gzipped = object.customMetadata?.[GZIP_OF] !== undefined;
+  let size = 0;
+  for await (const bytes of gzipped ? object.body.pipeThrough(new DecompressionStream("gzip")) : object.body) size += bytes.length;
+  return size;
+}
+
+/** An object that passes by. Where it is cut into pieces depends on its content, not on how it comes over the network. */
+class Passing {
+  constructor({ etag, uploaded, body }, gzipped, skip) {
+    this.etag = etag;
+    this.uploaded = uploaded.getTime();
+    this.damage = undefined;
+    this.gzipped = gzipped;
+    this.skip = skip;
+    this.reader = (gzipped ? body.pipeThrough(new DecompressionStream("gzip")) : body).getReader();
+    this.ended = false;
+    this.pieces = [];
+    this.size = 0;
+  }
+
+  async next(most) {
+    while (!this.ended && this.size < most) await this.more();
+    if (this.size === 0) return undefined;
+    const bytes = joined(this.pieces, this.size);
+    let end = Math.min(most, bytes.length);
+    // Up to the last line feed, unless this is the last line or one that is too long.
+    if (!this.ended || end < bytes.length) end = bytes.lastIndexOf(10, end - 1) + 1 || end;
+    // A copy: the rest of a view would keep the whole.
+    const rest = bytes.slice(end);
+    [this.pieces, this.size] = rest.length > 0 ? [[rest], rest.length] : [[], 0];
+    return bytes.subarray(0, end);
+  }
+
+  async more() {
+    let read;
+    try {
+      read = await this.reader.read();
+    } catch (error) {
+      // A stream does not say which end broke; what gzip complains of, it names.
+      if (!this.gzipped || !/compress|gzip/i.test(String(error?.message))) throw error;
+      this.damage = String(error.message);
+      read = { done: true };
+    }
+    if (read.done) {
+      this.ended = true;
+      return;
+    }
+    const bytes = this.skip > 0 ? read.value.subarray(this.skip) : read.value;
+    this.skip = Math.max(0, this.skip - read.value.length);
+    if (bytes.length > 0) this.pieces.push(bytes);
+    this.size += bytes.length;
+  }
+}
+
+function joined(pieces, size) {
+  if (pieces.length === 1) return pieces[0];
+  const bytes = new Uint8Array(size);
+  let at = 0;
+  for (const piece of pieces) {
+    bytes.set(piece, at);
+    at += piece.length;
+  }
+  return bytes;
+}
+
+export async function open(env, binding, key, from) {
+  const gzipped = key.endsWith(".gz");
+  if (from > 0 && !gzipped) {
+    const head = await bucket(env, binding).head(key);
+    if (head === null) return undefined;
+    if (head.size <= from) return new Passing({ etag: head.etag, uploaded: head.uploaded, body: new Response("").body }, false, 0);
+    // Of the very version whose size that was.
+    const rest = await bucket(env, binding).get(key, { range: { offset: from }, onlyIf: { etagMatches: head.etag } });
+    if (rest !== null && !rest.body) throw new Error("it changed meanwhile");
+    return rest === null ? undefined : new Passing(rest, false, 0);
+  }
+  const object = await bucket(env, binding).get(key);
+  return object === null ? undefined : new Passing(object, gzipped, from);
+}
+
 export async function list(env, binding, prefix, after) {
   const found = await bucket(env, binding).list({ prefix, startAfter: after, include: ["customMetadata"] });
   const lines = found.objects.map(({ key, customMetadata }) => `\n${key}\n${customMetadata?.label ?? ""}`);

@@ -144,7 +144,7 @@ impl Cloud {
             seen: Some(rollup.seen_column().to_owned()),
             generation: 1,
         };
-        self.run(write_rollups(&[row]).unwrap());
+        self.run(write_rollups(&[row], 0).unwrap());
     }
 
     /// Two messages in each of the `hours` hours before now.
