@@ -3,6 +3,7 @@
 
 use serde::Serialize;
 
+use crate::json;
 use crate::port::{Publication, Qos};
 use crate::topic::{self, Channel};
 use crate::{DeviceId, UnixMillis};
@@ -26,7 +27,7 @@ impl Asked<'_> {
         let rest = Channel::DiagnosticsRequest.filters().first().copied().unwrap_or_default();
         Publication {
             topic: topic::of_device(device, rest),
-            payload: serde_json::to_string(self).unwrap_or_default(),
+            payload: json::write(self).unwrap_or_default(),
             qos: Qos::AtLeastOnce,
             retain: false,
             expires_after: Some(120),

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use serde::Serialize;
 
 use crate::problem::Problem;
-use crate::{RequestId, UnixMillis};
+use crate::{RequestId, UnixMillis, json};
 
 /// The methods our routes use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -186,7 +186,7 @@ pub const CONTENT_TYPES: [&str; 4] = [JSON, PROBLEM_JSON, NDJSON, CSV];
 impl Answer {
     /// An answer with a JSON body.
     pub fn json<T: Serialize + ?Sized>(status: u16, body: &T) -> Self {
-        match serde_json::to_string(body) {
+        match json::write(body) {
             Ok(body) => Self::text(status, JSON, body),
             // Our types have string keys and finite numbers, so this cannot happen; if it does, the
             // caller learns nothing and the log learns why.

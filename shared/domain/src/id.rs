@@ -58,15 +58,24 @@ impl MacAddress {
     pub fn from_bytes(bytes: [u8; 6]) -> Self {
         Self(bytes)
     }
+
+    fn text(self) -> String {
+        let mut text = String::with_capacity("AA:BB:CC:DD:EE:FF".len());
+        for byte in self.0 {
+            if !text.is_empty() {
+                text.push(':');
+            }
+            for nibble in [byte >> 4, byte & 0x0f] {
+                text.push(char::from_digit(u32::from(nibble), 16).unwrap_or('0').to_ascii_uppercase());
+            }
+        }
+        text
+    }
 }
 
 impl fmt::Display for MacAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (place, byte) in self.0.iter().enumerate() {
-            let separator = if place == 0 { "" } else { ":" };
-            write!(f, "{separator}{byte:02X}")?;
-        }
-        Ok(())
+        f.write_str(&self.text())
     }
 }
 
@@ -308,7 +317,7 @@ read_from_text!(
 
 impl Serialize for MacAddress {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        serializer.serialize_str(&self.text())
     }
 }
 

@@ -1,4 +1,4 @@
-//! A JSON document into a type, for little code.
+//! A JSON document into a type, and a type into JSON text, for little code.
 //!
 //! `serde_json` reads each type with code of its own for the whole of JSON, at each field anew, and a derived struct brings
 //! code that finds out which field it has before it. At a hundred types that is a fourth of a worker's bundle. Here a
@@ -10,8 +10,11 @@
 //! know is passed over. Enums are tagged from outside, as serde does it by itself; `flatten` and tags inside work and
 //! bring back much of what is saved here.
 
+mod writer;
+
 use std::borrow::Cow;
 use std::fmt::{self, Display};
+use std::rc::Rc;
 use std::slice;
 
 use litemap::LiteMap;
@@ -20,10 +23,12 @@ use serde::de::{
     self, DeserializeOwned, DeserializeSeed, Deserializer, Expected, MapAccess, SeqAccess, Unexpected,
     Visitor,
 };
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer, ser};
 use serde_json::Value;
 
-/// Why a document is not what its type says.
+pub use writer::write;
+
+/// Why a document is not what its type says, or cannot be written.
 #[derive(Debug)]
 pub struct Error(String);
 
@@ -34,6 +39,9 @@ pub struct Error(String);
 pub fn read<T: DeserializeOwned>(text: &str) -> Result<T, Error> {
     Document::parse(text)?.read()
 }
+
+/// The names of an object's entries. The rows of a table have theirs in common.
+type Names<'a> = Rc<Vec<Cow<'a, str>>>;
 
 /// A text, parsed; or a part of it.
 pub enum Document<'a> {
@@ -50,7 +58,7 @@ pub enum Document<'a> {
     /// An array.
     List(Vec<Self>),
     /// An object, in the order of the text.
-    Object(Vec<(Cow<'a, str>, Self)>),
+    Object(Names<'a>, Vec<Self>),
 }
 
 impl<'a> Document<'a> {
@@ -60,7 +68,25 @@ impl<'a> Document<'a> {
     /// When it is not JSON.
     #[inline(never)]
     pub fn parse(text: &'a str) -> Result<Self, Error> {
-        serde_json::from_str(text).map_err(|error| Error(error.to_string()))
+        Ok(serde_json::from_str(text)?)
+    }
+
+    /// The rows of a table: objects as they are, or lists after one with the names of their columns.
+    ///
+    /// # Errors
+    /// When it is something else.
+    pub fn into_rows(self) -> Result<Vec<Self>, Error> {
+        let bad = || Error("no rows".to_owned());
+        let Self::List(rows) = self else { return Err(bad()) };
+        if !matches!(rows.first(), Some(Self::List(_))) {
+            return Ok(rows);
+        }
+        let mut lists =
+            rows.into_iter().map(|row| if let Self::List(row) = row { Ok(row) } else { Err(bad()) });
+        let text = |name| if let Self::Text(name) = name { Ok(name) } else { Err(bad()) };
+        let names = lists.next().ok_or_else(bad)??.into_iter().map(text).collect::<Result<_, _>>()?;
+        let names: Names<'a> = Rc::new(names);
+        lists.map(|values| Ok(Self::Object(Rc::clone(&names), values?))).collect()
     }
 
     /// Reads it as a type.
@@ -125,12 +151,13 @@ impl<'de> Visitor<'de> for Whole {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut from: A) -> Result<Document<'de>, A::Error> {
-        let mut entries = Vec::new();
+        let (mut names, mut values) = (Vec::new(), Vec::new());
         while let Some(name) = from.next_key()? {
             let Document::Text(name) = name else { return Err(de::Error::custom("a name that is no text")) };
-            entries.push((name, from.next_value()?));
+            names.push(name);
+            values.push(from.next_value()?);
         }
-        Ok(Document::Object(entries))
+        Ok(Document::Object(Rc::new(names), values))
     }
 }
 
@@ -151,7 +178,7 @@ pub fn as_object<K: Serialize, V: Serialize, S: Serializer>(
 /// When it is not JSON.
 #[inline(never)]
 pub fn parse(text: &str) -> Result<Value, Error> {
-    serde_json::from_str(text).map_err(|error| Error(error.to_string()))
+    Ok(serde_json::from_str(text)?)
 }
 
 impl Display for Error {
@@ -161,6 +188,19 @@ impl Display for Error {
 }
 
 impl std::error::Error for Error {}
+
+impl From<serde_json::Error> for Error {
+    fn from(error: serde_json::Error) -> Self {
+        Self(error.to_string())
+    }
+}
+
+impl ser::Error for Error {
+    #[cold]
+    fn custom<T: Display>(message: T) -> Self {
+        Self(message.to_string())
+    }
+}
 
 impl de::Error for Error {
     #[cold]
@@ -200,7 +240,7 @@ impl<'de> Deserializer<'de> for Cell<'de> {
             Document::Real(value) => visitor.visit_f64(*value),
             Document::Text(text) => visitor.visit_borrowed_str(text),
             Document::List(items) => visitor.visit_seq(Items(items.iter())),
-            Document::Object(entries) => visitor.visit_map(Entries::of(entries)),
+            Document::Object(names, values) => visitor.visit_map(Entries::of(names, values)),
         }
     }
 
@@ -222,8 +262,10 @@ impl<'de> Deserializer<'de> for Cell<'de> {
         names: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Error> {
-        let Document::Object(entries) = self.0 else { return Err(de::Error::custom("expected an object")) };
-        visitor.visit_seq(Fields { entries, names: names.iter(), next: 0 })
+        let Document::Object(has, values) = self.0 else {
+            return Err(de::Error::custom("expected an object"));
+        };
+        visitor.visit_seq(Fields { has, values, wants: names.iter(), next: 0 })
     }
 
     fn deserialize_enum<V: Visitor<'de>>(
@@ -234,7 +276,9 @@ impl<'de> Deserializer<'de> for Cell<'de> {
     ) -> Result<V::Value, Error> {
         match self.0 {
             Document::Text(name) => visitor.visit_enum(de::value::BorrowedStrDeserializer::new(name)),
-            Document::Object(entries) => visitor.visit_enum(MapAccessDeserializer::new(Entries::of(entries))),
+            Document::Object(names, values) => {
+                visitor.visit_enum(MapAccessDeserializer::new(Entries::of(names, values)))
+            }
             _ => Err(de::Error::custom("expected a name")),
         }
     }
@@ -247,8 +291,9 @@ impl<'de> Deserializer<'de> for Cell<'de> {
 
 /// The fields of a struct, in its order.
 struct Fields<'a> {
-    entries: &'a [(Cow<'a, str>, Document<'a>)],
-    names: slice::Iter<'static, &'static str>,
+    has: &'a [Cow<'a, str>],
+    values: &'a [Document<'a>],
+    wants: slice::Iter<'static, &'static str>,
     /// Where the next field probably is: a row's columns are mostly in the order of its struct.
     next: usize,
 }
@@ -256,15 +301,15 @@ struct Fields<'a> {
 impl<'a> Fields<'a> {
     #[inline(never)]
     fn find(&mut self) -> Option<&'a Document<'a>> {
-        let name = *self.names.next()?;
-        let is_it = |entry: &(Cow<'a, str>, Document<'a>)| entry.0 == name;
-        let place = if self.entries.get(self.next).is_some_and(is_it) {
+        let name = *self.wants.next()?;
+        let is_it = |has: &Cow<'_, str>| has == name;
+        let place = if self.has.get(self.next).is_some_and(is_it) {
             self.next
         } else {
-            self.entries.iter().position(is_it)?
+            self.has.iter().position(is_it)?
         };
         self.next = place.saturating_add(1);
-        self.entries.get(place).map(|(_, value)| value)
+        self.values.get(place)
     }
 }
 
@@ -295,13 +340,13 @@ impl<'de> SeqAccess<'de> for Items<'de> {
 
 /// The entries of a map that are still to be read.
 struct Entries<'a> {
-    left: slice::Iter<'a, (Cow<'a, str>, Document<'a>)>,
-    value: Option<&'a Document<'a>>,
+    names: slice::Iter<'a, Cow<'a, str>>,
+    values: slice::Iter<'a, Document<'a>>,
 }
 
 impl<'a> Entries<'a> {
-    fn of(entries: &'a [(Cow<'a, str>, Document<'a>)]) -> Self {
-        Self { left: entries.iter(), value: None }
+    fn of(names: &'a [Cow<'a, str>], values: &'a [Document<'a>]) -> Self {
+        Self { names: names.iter(), values: values.iter() }
     }
 }
 
@@ -309,14 +354,13 @@ impl<'de> MapAccess<'de> for Entries<'de> {
     type Error = Error;
 
     fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Error> {
-        let Some((name, value)) = self.left.next() else { return Ok(None) };
-        self.value = Some(value);
+        let Some(name) = self.names.next() else { return Ok(None) };
         seed.deserialize(de::value::BorrowedStrDeserializer::new(name)).map(Some)
     }
 
     #[inline(never)]
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Error> {
-        let value = self.value.take().ok_or_else(|| de::Error::custom("a value without a name"))?;
+        let value = self.values.next().ok_or_else(|| Error("a value without a name".to_owned()))?;
         seed.deserialize(Cell(value))
     }
 }

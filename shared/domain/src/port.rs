@@ -88,7 +88,8 @@ pub struct Statement {
 /// What one statement of a batch gave back.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Outcome {
-    /// The rows as JSON text: an array of objects, one key a column. `"[]"` when there are none.
+    /// The rows as JSON text: an array of objects, one key a column, or of arrays, the first with the columns' names.
+    /// `"[]"` when there are none. Where the statement makes that text itself, in a column `json`, it is this text.
     pub rows_json: String,
     /// How many rows the statement inserted, updated or deleted (0 for a query).
     pub changes: u64,

@@ -4,7 +4,8 @@
 //! runtime repeats reads that fail on the way; writes are not repeated here, since a lost connection can hide a
 //! commit. Whoever writes makes it safe to repeat, and repeats it.
 
-use js_sys::Promise;
+use js_sys::{Promise, Uint8Array};
+use rs1_domain::json;
 use rs1_domain::port::{Database, Outcome, Param, PortError, Reader, Statement};
 use serde::ser::{Serialize, SerializeSeq, Serializer};
 use wasm_bindgen::prelude::*;
@@ -15,6 +16,9 @@ use crate::{Env, task};
 extern "C" {
     /// A promise of the outcomes: for each statement a line with its `changes` and one with its rows.
     fn batch(env: &Env, binding: &str, statements: &str) -> Promise;
+    /// The same for one statement that changes nothing. Its rows are lists, after one with the names of their columns: a name
+    /// crosses once, and nobody on the way makes an object of a row.
+    fn read(env: &Env, binding: &str, statements: &str) -> Promise;
     /// A promise of the bookmark of now.
     fn bookmark(env: &Env, binding: &str) -> Promise;
 }
@@ -44,15 +48,13 @@ impl Database for D1<'_> {
         };
         let parts = statements.iter().map(|statement| (statement.sql, statement.params.as_slice()));
         let packed = pack(parts).map_err(|error| failed(error.to_string()))?;
-        let promise = batch(self.env, self.binding, &packed);
+        let reads = statements.iter().all(|statement| only_reads(statement.sql));
+        let ask = if reads && statements.len() == 1 { read } else { batch };
+        let promise = ask(self.env, self.binding, &packed);
         // Nothing is lost if a read is given up with the client that wanted it.
-        let outcomes = if statements.iter().all(|statement| only_reads(statement.sql)) {
-            task::read(&promise).await
-        } else {
-            task::wait(&promise).await
-        };
+        let outcomes = if reads { task::read(&promise).await } else { task::wait(&promise).await };
         let outcomes = outcomes.map_err(failed)?;
-        unpack(&outcomes.as_string().unwrap_or_default(), statements.len())
+        unpack(&text_of(&outcomes), statements.len())
             .ok_or_else(|| failed("the outcomes cannot be read".into()))
     }
 }
@@ -61,8 +63,8 @@ impl Reader for D1<'_> {
     async fn read(&self, sql: &str, params: &[Param]) -> Result<Outcome, PortError> {
         let failed = |cause: String| PortError { operation: "d1 read".into(), cause };
         let packed = pack(std::iter::once((sql, params))).map_err(|error| failed(error.to_string()))?;
-        let outcome = task::read(&batch(self.env, self.binding, &packed)).await.map_err(failed)?;
-        unpack(&outcome.as_string().unwrap_or_default(), 1)
+        let outcome = task::read(&read(self.env, self.binding, &packed)).await.map_err(failed)?;
+        unpack(&text_of(&outcome), 1)
             .and_then(|outcomes| outcomes.into_iter().next())
             .ok_or_else(|| failed("the outcome cannot be read".into()))
     }
@@ -85,7 +87,7 @@ fn only_reads(sql: &str) -> bool {
 const LARGEST: u64 = 1 << 53;
 
 /// The statements as JSON: `[[sql, value, …], …]`.
-fn pack<'a>(statements: impl Iterator<Item = (&'a str, &'a [Param])>) -> Result<String, serde_json::Error> {
+fn pack<'a>(statements: impl Iterator<Item = (&'a str, &'a [Param])>) -> Result<String, json::Error> {
     struct Packed<'a>(&'a str, &'a [Param]);
     impl Serialize for Packed<'_> {
         fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -115,7 +117,13 @@ fn pack<'a>(statements: impl Iterator<Item = (&'a str, &'a [Param])>) -> Result<
     fn out_of_range<E: serde::ser::Error>(index: usize, why: &str) -> E {
         E::custom(format!("?{}: {why}", index.saturating_add(1)))
     }
-    serde_json::to_string(&statements.map(|(sql, params)| Packed(sql, params)).collect::<Vec<_>>())
+    json::write(&statements.map(|(sql, params)| Packed(sql, params)).collect::<Vec<_>>())
+}
+
+/// A text that comes as what it is, or as its bytes.
+fn text_of(crossed: &JsValue) -> String {
+    let bytes = || String::from_utf8(crossed.unchecked_ref::<Uint8Array>().to_vec()).unwrap_or_default();
+    crossed.as_string().unwrap_or_else(bytes)
 }
 
 /// Reads the packed outcomes; JSON text has no line breaks in it.

@@ -106,7 +106,7 @@ impl Broker for Emqx<'_> {
 }
 
 /// The body of a bulk.
-fn bulk(messages: &[Publication]) -> serde_json::Result<String> {
+fn bulk(messages: &[Publication]) -> Result<String, json::Error> {
     #[derive(Serialize)]
     struct Message<'a> {
         topic: &'a str,
@@ -130,7 +130,7 @@ fn bulk(messages: &[Publication]) -> serde_json::Result<String> {
         retain: message.retain,
         properties: message.expires_after.map(|seconds| Properties { message_expiry_interval: seconds }),
     });
-    serde_json::to_string(&messages.collect::<Vec<_>>())
+    json::write(&messages.collect::<Vec<_>>())
 }
 
 /// What became of each of `count` messages; or, with the inner error, why the broker takes none of them.

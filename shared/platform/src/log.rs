@@ -4,6 +4,7 @@
 //! batch of a queue, a cron trigger): `{ts, level, worker, request_id, event, outcome, duration_ms, log?}`.
 
 use rs1_domain::UnixMillis;
+use rs1_domain::json;
 use serde::Serialize;
 use wasm_bindgen::prelude::*;
 
@@ -88,14 +89,14 @@ pub struct JobLine<'a> {
 impl RequestLine<'_> {
     /// The line's text: one JSON object without a newline.
     pub fn text(&self) -> String {
-        serde_json::to_string(&Self { log: self.log.map(cut), ..*self }).unwrap_or_default()
+        json::write(&Self { log: self.log.map(cut), ..*self }).unwrap_or_default()
     }
 }
 
 impl JobLine<'_> {
     /// The line's text: one JSON object without a newline.
     pub fn text(&self) -> String {
-        serde_json::to_string(&Self { log: self.log.map(cut), ..*self }).unwrap_or_default()
+        json::write(&Self { log: self.log.map(cut), ..*self }).unwrap_or_default()
     }
 
     /// Writes the line to the log.

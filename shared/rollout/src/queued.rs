@@ -59,7 +59,7 @@ impl OtaEvent {
     /// The queue message's text.
     pub fn to_json(&self) -> String {
         // Text, numbers and booleans always serialize.
-        serde_json::to_string(self).unwrap_or_default()
+        json::write(self).unwrap_or_default()
     }
 
     /// Reads a queue message.

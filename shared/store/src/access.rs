@@ -97,15 +97,24 @@ pub struct MyDevice {
 }
 
 /// Every [`MyDevice`] of a user after a device id, in the order of ids: 50 at most, by the limit that the database keeps.
+///
+/// The database writes them down itself, as one text: nine hundred values, each made a value of its own at every step from
+/// there to here, were a fifth of what the list cost.
 pub fn my_devices(user: &UserId, after: Option<&str>) -> Statement {
     Statement {
         name: "my_devices",
         sql: "/* my_devices */
-            SELECT d.device_id, d.mac_address, d.product_sku, d.name, d.room, d.profile_version AS version, a.role,
-              d.online, d.offline_reason, d.last_seen_at, d.last_telemetry_at, nullif(d.state_at, 0) AS state_at,
-              d.firmware_version, d.uptime_sec, d.wifi_rssi, d.config_version, d.zone_count, d.radar_connected
-            FROM device_access AS a CROSS JOIN devices AS d ON d.device_id = a.device_id
-            WHERE a.user_id = ?1 AND a.device_id > ?2 ORDER BY a.device_id",
+            SELECT '[' || json_array('device_id', 'mac_address', 'product_sku', 'name', 'room', 'version', 'role',
+              'online', 'offline_reason', 'last_seen_at', 'last_telemetry_at', 'state_at', 'firmware_version',
+              'uptime_sec', 'wifi_rssi', 'config_version', 'zone_count', 'radar_connected')
+              || coalesce(group_concat(row, ''), '') || ']' AS json
+            FROM (
+              SELECT ',' || json_array(d.device_id, d.mac_address, d.product_sku, d.name, d.room, d.profile_version, a.role,
+                d.online, d.offline_reason, d.last_seen_at, d.last_telemetry_at, nullif(d.state_at, 0), d.firmware_version,
+                d.uptime_sec, d.wifi_rssi, d.config_version, d.zone_count, d.radar_connected) AS row
+              FROM device_access AS a CROSS JOIN devices AS d ON d.device_id = a.device_id
+              WHERE a.user_id = ?1 AND a.device_id > ?2 ORDER BY a.device_id
+            )",
         params: vec![user.as_str().into(), after.unwrap_or_default().into()],
     }
 }

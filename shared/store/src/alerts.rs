@@ -3,6 +3,7 @@
 //! What becomes of an alert is decided by `rs1_telemetry::alert`. Here it is stored: [`write`](fn@write) changes an alert only where
 //! nobody changed it meanwhile, and the database keeps one open alert a device and kind. Critical ones enter the outbox by trigger.
 
+use rs1_domain::json;
 use rs1_domain::port::Statement;
 use rs1_domain::time::{as_millis, as_optional_millis};
 use rs1_domain::{DeviceId, RecordId, UnixMillis, UserId};
@@ -19,7 +20,7 @@ const MOST_FACTS: u32 = 500;
 ///
 /// # Errors
 /// When the list cannot be written as JSON, which these types always can.
-pub fn open(devices: &[&DeviceId]) -> Result<Statement, serde_json::Error> {
+pub fn open(devices: &[&DeviceId]) -> Result<Statement, json::Error> {
     Ok(Statement {
         name: "open_alerts",
         sql: "/* open_alerts */
@@ -27,7 +28,7 @@ pub fn open(devices: &[&DeviceId]) -> Result<Statement, serde_json::Error> {
               a.generation
             FROM json_each(?1) AS wanted CROSS JOIN alerts AS a
             ON a.device_id = wanted.value AND a.resolved_at IS NULL",
-        params: vec![serde_json::to_string(devices)?.into()],
+        params: vec![json::write(devices)?.into()],
     })
 }
 
@@ -36,7 +37,7 @@ pub fn open(devices: &[&DeviceId]) -> Result<Statement, serde_json::Error> {
 ///
 /// # Errors
 /// As [`open`].
-pub fn write(alerts: &[Alert]) -> Result<Statement, serde_json::Error> {
+pub fn write(alerts: &[Alert]) -> Result<Statement, json::Error> {
     Ok(Statement {
         name: "write_alerts",
         sql: "/* write_alerts */
@@ -49,7 +50,7 @@ pub fn write(alerts: &[Alert]) -> Result<Statement, serde_json::Error> {
               detail = excluded.detail, resolved_at = excluded.resolved_at, generation = excluded.generation
             WHERE alerts.generation = excluded.generation - 1
             ON CONFLICT DO NOTHING",
-        params: vec![serde_json::to_string(alerts)?.into()],
+        params: vec![json::write(alerts)?.into()],
     })
 }
 
@@ -349,14 +350,14 @@ pub fn outbox(limit: u32) -> Statement {
 ///
 /// # Errors
 /// When the list cannot be written as JSON, which numbers always can.
-pub fn taken(entries: &[i64], generation: i64, now: UnixMillis) -> Result<Statement, serde_json::Error> {
+pub fn taken(entries: &[i64], generation: i64, now: UnixMillis) -> Result<Statement, json::Error> {
     Ok(Statement {
         name: "alert_outbox_taken",
         sql: "/* alert_outbox_taken */
             UPDATE alert_outbox SET taken_at = ?2
             WHERE entry_id IN (SELECT value FROM json_each(?1)) AND taken_at IS NULL
               AND coalesce((SELECT generation FROM notice_collector WHERE id = 1), 0) = ?3",
-        params: vec![serde_json::to_string(entries)?.into(), now.into(), generation.into()],
+        params: vec![json::write(entries)?.into(), now.into(), generation.into()],
     })
 }
 

@@ -5,6 +5,7 @@
 //! that it saw.
 
 use rs1_domain::UnixMillis;
+use rs1_domain::json;
 use rs1_domain::port::{Database, Param, PortError, Reader, Statement};
 use rs1_domain::time::{as_millis, as_optional_millis};
 use rs1_ops::dump::quoted;
@@ -283,8 +284,8 @@ pub struct Check {
 /// # Errors
 /// When the faults cannot be written as JSON, which texts always can.
 pub fn note_check(backup_id: &str, check: &Check, now: UnixMillis) -> Result<Statement, PortError> {
-    let faults = serde_json::to_string(&check.faults)
-        .map_err(|error| PortError::new("backup_check", error.to_string()))?;
+    let faults =
+        json::write(&check.faults).map_err(|error| PortError::new("backup_check", error.to_string()))?;
     Ok(Statement {
         name: "backup_check",
         sql: "/* backup_check */
@@ -304,8 +305,7 @@ pub fn note_check(backup_id: &str, check: &Check, now: UnixMillis) -> Result<Sta
 /// # Errors
 /// When the ids cannot be written as JSON.
 pub fn forget(ids: &[String]) -> Result<Statement, PortError> {
-    let ids =
-        serde_json::to_string(ids).map_err(|error| PortError::new("backup_forget", error.to_string()))?;
+    let ids = json::write(ids).map_err(|error| PortError::new("backup_forget", error.to_string()))?;
     Ok(Statement {
         name: "backup_forget",
         sql: "/* backup_forget */

@@ -178,7 +178,7 @@ pub fn list() -> Statement {
 ///
 /// # Errors
 /// When it cannot be written as JSON, which these types always can.
-pub fn write(checks: &[Check], judged: &[Judged], at: UnixMillis) -> Result<Statement, serde_json::Error> {
+pub fn write(checks: &[Check], judged: &[Judged], at: UnixMillis) -> Result<Statement, json::Error> {
     let list: Vec<_> = checks
         .iter()
         .zip(judged)
@@ -210,7 +210,7 @@ pub fn write(checks: &[Check], judged: &[Judged], at: UnixMillis) -> Result<Stat
               severity = excluded.severity, state = excluded.state, since = excluded.since, checked_at = excluded.checked_at,
               latency_ms = excluded.latency_ms, fault = excluded.fault, silenced = excluded.silenced,
               explained_by = excluded.explained_by, track = excluded.track",
-        params: vec![serde_json::to_string(&list)?.into(), at.into()],
+        params: vec![json::write(&list)?.into(), at.into()],
     })
 }
 
@@ -218,12 +218,12 @@ pub fn write(checks: &[Check], judged: &[Judged], at: UnixMillis) -> Result<Stat
 ///
 /// # Errors
 /// As [`write`](fn@write).
-pub fn keep(checks: &[Check]) -> Result<Statement, serde_json::Error> {
+pub fn keep(checks: &[Check]) -> Result<Statement, json::Error> {
     let ids: Vec<&str> = checks.iter().map(|check| check.id.as_str()).collect();
     Ok(Statement {
         name: "check_keep",
         sql: "/* check_keep */ DELETE FROM checks WHERE check_id NOT IN (SELECT value FROM json_each(?1))",
-        params: vec![serde_json::to_string(&ids)?.into()],
+        params: vec![json::write(&ids)?.into()],
     })
 }
 
@@ -231,7 +231,7 @@ pub fn keep(checks: &[Check]) -> Result<Statement, serde_json::Error> {
 ///
 /// # Errors
 /// As [`write`](fn@write).
-pub fn add_day(tallies: &[Tally], at: UnixMillis) -> Result<Statement, serde_json::Error> {
+pub fn add_day(tallies: &[Tally], at: UnixMillis) -> Result<Statement, json::Error> {
     Ok(Statement {
         name: "component_day_add",
         sql: "/* component_day_add */
@@ -248,7 +248,7 @@ pub fn add_day(tallies: &[Tally], at: UnixMillis) -> Result<Statement, serde_jso
               latency_max_ms = max(latency_max_ms, excluded.latency_max_ms), latency_100 = latency_100 + excluded.latency_100,
               latency_300 = latency_300 + excluded.latency_300, latency_1000 = latency_1000 + excluded.latency_1000,
               latency_3000 = latency_3000 + excluded.latency_3000",
-        params: vec![serde_json::to_string(tallies)?.into(), at.date().into()],
+        params: vec![json::write(tallies)?.into(), at.date().into()],
     })
 }
 

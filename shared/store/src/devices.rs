@@ -1,5 +1,6 @@
 //! The device registry.
 
+use rs1_domain::json;
 use rs1_domain::port::Statement;
 use rs1_domain::time::{as_millis, as_optional_millis};
 use rs1_domain::wire::State;
@@ -26,7 +27,7 @@ pub struct NewDevice {
 ///
 /// # Errors
 /// When the list cannot be written as JSON, which these types always can.
-pub fn enroll(devices: &[NewDevice], at: UnixMillis, by: &str) -> Result<Statement, serde_json::Error> {
+pub fn enroll(devices: &[NewDevice], at: UnixMillis, by: &str) -> Result<Statement, json::Error> {
     Ok(Statement {
         name: "enroll",
         sql: "/* enroll */
@@ -34,7 +35,7 @@ pub fn enroll(devices: &[NewDevice], at: UnixMillis, by: &str) -> Result<Stateme
             SELECT value->>'device_id', value->>'mac_address', value->>'product_sku', value->>'sealed_key', ?2, ?3
             FROM json_each(?1) WHERE true
             ON CONFLICT (device_id) DO NOTHING",
-        params: vec![serde_json::to_string(devices)?.into(), at.into(), by.into()],
+        params: vec![json::write(devices)?.into(), at.into(), by.into()],
     })
 }
 
@@ -58,13 +59,13 @@ pub struct Enrollment {
 ///
 /// # Errors
 /// When the list cannot be written as JSON, which ids always can.
-pub fn enrollments(devices: &[&DeviceId]) -> Result<Statement, serde_json::Error> {
+pub fn enrollments(devices: &[&DeviceId]) -> Result<Statement, json::Error> {
     Ok(Statement {
         name: "enrollments",
         sql: "/* enrollments */
             SELECT wanted.key AS place, d.device_id, d.product_sku, d.sealed_key, d.enrolled_at
             FROM json_each(?1) AS wanted CROSS JOIN devices AS d ON d.device_id = wanted.value",
-        params: vec![serde_json::to_string(devices)?.into()],
+        params: vec![json::write(devices)?.into()],
     })
 }
 

@@ -3,6 +3,7 @@
 //! What an incident comes to is decided by `rs1_ops::incident`, once a round of checks. Here it is stored; and what operators do,
 //! who acknowledge one, and declare maintenance.
 
+use rs1_domain::json;
 use rs1_domain::port::Statement;
 use rs1_domain::time::{as_millis, as_optional_millis};
 use rs1_domain::{RecordId, UnixMillis};
@@ -124,7 +125,7 @@ pub fn open() -> Statement {
 ///
 /// # Errors
 /// When they cannot be written as JSON, which these types always can.
-pub fn write(incidents: &[Incident]) -> Result<Statement, serde_json::Error> {
+pub fn write(incidents: &[Incident]) -> Result<Statement, json::Error> {
     Ok(Statement {
         name: "incident_write",
         sql: "/* incident_write */
@@ -137,7 +138,7 @@ pub fn write(incidents: &[Incident]) -> Result<Statement, serde_json::Error> {
             ON CONFLICT (incident_id) DO UPDATE SET severity = excluded.severity, components = excluded.components,
               members = excluded.members, explains = excluded.explains, respond_by = excluded.respond_by,
               reminded_at = excluded.reminded_at, resolved_at = excluded.resolved_at",
-        params: vec![serde_json::to_string(incidents)?.into()],
+        params: vec![json::write(incidents)?.into()],
     })
 }
 
@@ -145,7 +146,7 @@ pub fn write(incidents: &[Incident]) -> Result<Statement, serde_json::Error> {
 ///
 /// # Errors
 /// As [`write`](fn@write).
-pub fn record(events: &[Event]) -> Result<Statement, serde_json::Error> {
+pub fn record(events: &[Event]) -> Result<Statement, json::Error> {
     Ok(Statement {
         name: "incident_record",
         sql: "/* incident_record */
@@ -153,7 +154,7 @@ pub fn record(events: &[Event]) -> Result<Statement, serde_json::Error> {
             SELECT value->>'incident_id', value->>'at', value->>'step', value->>'what', value->>'about', value->>'detail'
             FROM json_each(?1) WHERE true
             ON CONFLICT (incident_id, at, step) DO NOTHING",
-        params: vec![serde_json::to_string(events)?.into()],
+        params: vec![json::write(events)?.into()],
     })
 }
 
@@ -323,7 +324,7 @@ pub fn window(window: &str) -> Statement {
 ///
 /// # Errors
 /// When the subjects cannot be written as JSON, which texts always can.
-pub fn declare(window: &WindowRow) -> Result<Statement, serde_json::Error> {
+pub fn declare(window: &WindowRow) -> Result<Statement, json::Error> {
     Ok(Statement {
         name: "maintenance_declare",
         sql: "/* maintenance_declare */
@@ -331,7 +332,7 @@ pub fn declare(window: &WindowRow) -> Result<Statement, serde_json::Error> {
             VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (window_id) DO NOTHING",
         params: vec![
             window.window_id.as_str().into(),
-            serde_json::to_string(&window.subjects)?.into(),
+            json::write(&window.subjects)?.into(),
             window.reason.as_str().into(),
             window.from_at.into(),
             window.until_at.into(),

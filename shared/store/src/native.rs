@@ -136,7 +136,8 @@ impl NativeDatabase {
         }
         drop(rows);
         let changes = connection.total_changes().saturating_sub(before);
-        Ok(Outcome { rows_json: Json::Array(objects).to_string(), changes })
+        let whole = objects.first().and_then(|row| row.get("json")?.as_str().map(str::to_owned));
+        Ok(Outcome { rows_json: whole.unwrap_or_else(|| Json::Array(objects).to_string()), changes })
     }
 }
 

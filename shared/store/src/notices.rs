@@ -7,9 +7,10 @@
 //! a while, and it is sent again. In each channel, what is about one thing goes in the order in which it was said: nothing is
 //! claimed while something earlier about it waits.
 
+use rs1_domain::UnixMillis;
+use rs1_domain::json;
 use rs1_domain::port::Statement;
 use rs1_domain::time::{as_millis, as_optional_millis};
-use rs1_domain::{UnixMillis, json};
 use rs1_ops::notice::{Channel, Notice, Severity, Source, Unplanned, What};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
@@ -32,7 +33,7 @@ pub enum If {
 ///
 /// # Errors
 /// When the list cannot be written as JSON, which these types always can.
-pub fn tell(notices: &[Notice], when: If, now: UnixMillis) -> Result<Statement, serde_json::Error> {
+pub fn tell(notices: &[Notice], when: If, now: UnixMillis) -> Result<Statement, json::Error> {
     let (condition, generation) = match when {
         If::Always => (0_i64, None),
         If::Changed => (1, None),
@@ -48,7 +49,7 @@ pub fn tell(notices: &[Notice], when: If, now: UnixMillis) -> Result<Statement, 
             WHERE CASE ?3 WHEN 0 THEN 1 WHEN 1 THEN changes() > 0
               ELSE coalesce((SELECT generation FROM notice_collector WHERE id = 1), 0) = ?4 END
             ON CONFLICT (said) DO NOTHING",
-        params: vec![serde_json::to_string(notices)?.into(), now.into(), condition.into(), generation.into()],
+        params: vec![json::write(notices)?.into(), now.into(), condition.into(), generation.into()],
     })
 }
 
@@ -117,13 +118,13 @@ pub fn inbox(limit: u32) -> Statement {
 ///
 /// # Errors
 /// When the list cannot be written as JSON, which numbers always can.
-pub fn empty_inbox(entries: &[i64], generation: i64) -> Result<Statement, serde_json::Error> {
+pub fn empty_inbox(entries: &[i64], generation: i64) -> Result<Statement, json::Error> {
     Ok(Statement {
         name: "notice_inbox_taken",
         sql: "/* notice_inbox_taken */
             DELETE FROM notice_inbox WHERE entry_id IN (SELECT value FROM json_each(?1))
               AND coalesce((SELECT generation FROM notice_collector WHERE id = 1), 0) = ?2",
-        params: vec![serde_json::to_string(entries)?.into(), generation.into()],
+        params: vec![json::write(entries)?.into(), generation.into()],
     })
 }
 
@@ -138,13 +139,13 @@ pub struct Key {
 ///
 /// # Errors
 /// When the list cannot be written as JSON, which texts always can.
-pub fn open(keys: &[String]) -> Result<Statement, serde_json::Error> {
+pub fn open(keys: &[String]) -> Result<Statement, json::Error> {
     Ok(Statement {
         name: "notices_open",
         sql: "/* notices_open */
             SELECT value AS dedup_key FROM json_each(?1)
             WHERE (SELECT what FROM notices WHERE dedup_key = value ORDER BY seq DESC LIMIT 1) IN ('trigger', 'acknowledge')",
-        params: vec![serde_json::to_string(keys)?.into()],
+        params: vec![json::write(keys)?.into()],
     })
 }
 
@@ -170,7 +171,7 @@ pub fn plan(
     notices: &[Unplanned],
     deliveries: &[(i64, Channel)],
     now: UnixMillis,
-) -> Result<[Statement; 2], serde_json::Error> {
+) -> Result<[Statement; 2], json::Error> {
     let notices: Vec<i64> = notices.iter().map(|notice| notice.seq).collect();
     Ok([
         Statement {
@@ -181,14 +182,14 @@ pub fn plan(
                 FROM json_each(?1) AS wanted CROSS JOIN notices AS n ON n.seq = wanted.value->>0
                 WHERE n.planned_at IS NULL
                 ON CONFLICT (seq, channel) DO NOTHING",
-            params: vec![serde_json::to_string(deliveries)?.into(), now.into()],
+            params: vec![json::write(deliveries)?.into(), now.into()],
         },
         Statement {
             name: "notices_planned",
             sql: "/* notices_planned */
                 UPDATE notices SET planned_at = ?2
                 WHERE seq IN (SELECT value FROM json_each(?1)) AND planned_at IS NULL",
-            params: vec![serde_json::to_string(&notices)?.into(), now.into()],
+            params: vec![json::write(&notices)?.into(), now.into()],
         },
     ])
 }

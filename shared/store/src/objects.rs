@@ -4,6 +4,7 @@
 //! the generation that it saw.
 
 use rs1_domain::UnixMillis;
+use rs1_domain::json;
 use rs1_domain::port::{Param, Statement};
 use rs1_domain::time::{HOUR, MINUTE};
 use serde::Deserialize;
@@ -103,14 +104,14 @@ pub struct Waiting {
 ///
 /// # Errors
 /// When the list cannot be written as JSON, which texts always can.
-pub fn waiting(keys: &[&str], now: UnixMillis) -> Result<Statement, serde_json::Error> {
+pub fn waiting(keys: &[&str], now: UnixMillis) -> Result<Statement, json::Error> {
     Ok(Statement {
         name: "objects_waiting",
         sql: "/* objects_waiting */
             SELECT listed.value AS object_key FROM json_each(?1) AS listed
             LEFT JOIN telemetry_objects AS o ON o.object_key = listed.value
             WHERE o.object_key IS NULL OR (o.state <> 'damaged' AND o.held_until <= ?2)",
-        params: vec![serde_json::to_string(keys)?.into(), now.into()],
+        params: vec![json::write(keys)?.into(), now.into()],
     })
 }
 

@@ -6,6 +6,7 @@
 //! they linked is marked by [`mark_linked`], in the same transaction, and does not link again: a device that was given up
 //! does not go back to its first buyer.
 
+use rs1_domain::json;
 use rs1_domain::port::Statement;
 use rs1_domain::time::{as_millis, as_optional_millis};
 use rs1_domain::{DeviceId, EmailAddress, MacAddress, UnixMillis, UserId};
@@ -33,7 +34,7 @@ pub struct NewOrder {
 ///
 /// # Errors
 /// When the list cannot be written as JSON, which these types always can.
-pub fn import(orders: &[NewOrder], now: UnixMillis) -> Result<Statement, serde_json::Error> {
+pub fn import(orders: &[NewOrder], now: UnixMillis) -> Result<Statement, json::Error> {
     Ok(Statement {
         name: "import_orders",
         sql: "/* import_orders */
@@ -44,7 +45,7 @@ pub fn import(orders: &[NewOrder], now: UnixMillis) -> Result<Statement, serde_j
             ON CONFLICT (device_id, order_id) DO UPDATE SET
               shipped_at = coalesce(shipped_at, excluded.shipped_at), email = excluded.email
             WHERE linked_at IS NULL",
-        params: vec![serde_json::to_string(orders)?.into(), now.into()],
+        params: vec![json::write(orders)?.into(), now.into()],
     })
 }
 
@@ -72,7 +73,7 @@ pub struct Order {
 ///
 /// # Errors
 /// When the list cannot be written as JSON, which these types always can.
-pub fn stored(orders: &[NewOrder]) -> Result<Statement, serde_json::Error> {
+pub fn stored(orders: &[NewOrder]) -> Result<Statement, json::Error> {
     Ok(Statement {
         name: "orders_stored",
         sql: "/* orders_stored */
@@ -80,7 +81,7 @@ pub fn stored(orders: &[NewOrder]) -> Result<Statement, serde_json::Error> {
               (SELECT user_id FROM device_access AS a WHERE a.device_id = o.device_id AND a.role = 'owner') AS owner
             FROM json_each(?1) AS wanted CROSS JOIN orders AS o
               ON o.device_id = wanted.value->>'device_id' AND o.order_id = wanted.value->>'order_id'",
-        params: vec![serde_json::to_string(orders)?.into()],
+        params: vec![json::write(orders)?.into()],
     })
 }
 
@@ -106,7 +107,7 @@ pub fn link_device(device: &DeviceId, now: UnixMillis) -> Statement {
 ///
 /// # Errors
 /// When the list cannot be written as JSON, which ids always can.
-pub fn link_orders(devices: &[&DeviceId], now: UnixMillis) -> Result<Statement, serde_json::Error> {
+pub fn link_orders(devices: &[&DeviceId], now: UnixMillis) -> Result<Statement, json::Error> {
     Ok(Statement {
         name: "link_orders",
         sql: "/* link_orders */
@@ -120,7 +121,7 @@ pub fn link_orders(devices: &[&DeviceId], now: UnixMillis) -> Result<Statement, 
               AND NOT EXISTS (SELECT 1 FROM orders AS later WHERE later.device_id = o.device_id AND (later.shipped_at, later.order_id) > (o.shipped_at, o.order_id))
               AND NOT EXISTS (SELECT 1 FROM device_access AS a WHERE a.device_id = o.device_id AND a.role = 'owner')
             ON CONFLICT (device_id, user_id) DO UPDATE SET role = 'owner', granted_at = ?2, granted_by = 'order'",
-        params: vec![serde_json::to_string(devices)?.into(), now.into()],
+        params: vec![json::write(devices)?.into(), now.into()],
     })
 }
 
@@ -146,7 +147,7 @@ pub fn link_user(who: &SignIn<'_>) -> Statement {
 ///
 /// # Errors
 /// When the list cannot be written as JSON, which ids always can.
-pub fn mark_linked(devices: &[&DeviceId], now: UnixMillis) -> Result<Statement, serde_json::Error> {
+pub fn mark_linked(devices: &[&DeviceId], now: UnixMillis) -> Result<Statement, json::Error> {
     Ok(Statement {
         name: "mark_linked",
         sql: "/* mark_linked */
@@ -154,7 +155,7 @@ pub fn mark_linked(devices: &[&DeviceId], now: UnixMillis) -> Result<Statement, 
             WHERE device_id IN (SELECT value FROM json_each(?1)) AND linked_at IS NULL AND shipped_at IS NOT NULL
               AND EXISTS (SELECT 1 FROM device_access AS a
                           WHERE a.device_id = orders.device_id AND a.role = 'owner' AND a.granted_by = 'order' AND a.granted_at = ?2)",
-        params: vec![serde_json::to_string(devices)?.into(), now.into()],
+        params: vec![json::write(devices)?.into(), now.into()],
     })
 }
 

@@ -9,6 +9,7 @@
 //!
 //! That a device has one open attempt across all rollouts is kept by a partial unique index.
 
+use rs1_domain::json;
 use rs1_domain::json::Document;
 use rs1_domain::port::Statement;
 use rs1_domain::time::{as_millis, as_optional_millis};
@@ -201,14 +202,14 @@ pub fn due(now: UnixMillis) -> Statement {
 ///
 /// # Errors
 /// When the list cannot be written as JSON, which ids always can.
-pub fn under_way_for(devices: &[&DeviceId]) -> Result<Statement, serde_json::Error> {
+pub fn under_way_for(devices: &[&DeviceId]) -> Result<Statement, json::Error> {
     Ok(Statement {
         name: "rollouts_under_way_for",
         sql: "/* rollouts_under_way_for */
             SELECT DISTINCT rollouts.rollout_id FROM json_each(?1) AS wanted
             CROSS JOIN devices ON devices.device_id = wanted.value
             CROSS JOIN rollouts ON settled = 0 AND rollouts.sku = devices.product_sku AND rollouts.status = 'STAGED'",
-        params: vec![serde_json::to_string(devices)?.into()],
+        params: vec![json::write(devices)?.into()],
     })
 }
 
@@ -363,7 +364,7 @@ pub fn decided(
     decision: &RecordId,
     events: &[DecisionEvent<'_>],
     at: UnixMillis,
-) -> Result<Statement, serde_json::Error> {
+) -> Result<Statement, json::Error> {
     Ok(Statement {
         name: "rollout_decided",
         sql: "/* rollout_decided */
@@ -371,12 +372,7 @@ pub fn decided(
             SELECT ?1, ?4, event.value->>'kind', event.value->>'actor', event.value->'detail'
             FROM json_each(?3) AS event
             WHERE EXISTS (SELECT 1 FROM rollouts WHERE rollout_id = ?1 AND decided_by = ?2)",
-        params: vec![
-            rollout.into(),
-            decision.as_str().into(),
-            serde_json::to_string(events)?.into(),
-            at.into(),
-        ],
+        params: vec![rollout.into(), decision.as_str().into(), json::write(events)?.into(), at.into()],
     })
 }
 
@@ -501,7 +497,7 @@ impl<'de> Deserialize<'de> for RolloutAttempt {
 ///
 /// # Errors
 /// When the list cannot be written as JSON, which ids always can.
-pub fn attempts(of: &[(&str, &DeviceId)]) -> Result<Statement, serde_json::Error> {
+pub fn attempts(of: &[(&str, &DeviceId)]) -> Result<Statement, json::Error> {
     Ok(Statement {
         name: "rollout_attempts",
         sql: "/* rollout_attempts */
@@ -511,7 +507,7 @@ pub fn attempts(of: &[(&str, &DeviceId)]) -> Result<Statement, serde_json::Error
             CROSS JOIN rollout_devices AS attempt
               ON attempt.rollout_id = wanted.value->>0 AND attempt.device_id = wanted.value->>1
             CROSS JOIN rollouts ON rollouts.rollout_id = attempt.rollout_id",
-        params: vec![serde_json::to_string(of)?.into()],
+        params: vec![json::write(of)?.into()],
     })
 }
 
@@ -519,7 +515,7 @@ pub fn attempts(of: &[(&str, &DeviceId)]) -> Result<Statement, serde_json::Error
 ///
 /// # Errors
 /// When the list cannot be written as JSON, which ids always can.
-pub fn latest_attempts(devices: &[&DeviceId]) -> Result<Statement, serde_json::Error> {
+pub fn latest_attempts(devices: &[&DeviceId]) -> Result<Statement, json::Error> {
     Ok(Statement {
         name: "rollout_latest_attempts",
         sql: "/* rollout_latest_attempts */
@@ -530,7 +526,7 @@ pub fn latest_attempts(devices: &[&DeviceId]) -> Result<Statement, serde_json::E
               AND attempt.rollout_id = (SELECT rollout_id FROM rollout_devices AS own
                 WHERE own.device_id = wanted.value ORDER BY own.triggered_at DESC LIMIT 1)
             CROSS JOIN rollouts ON rollouts.rollout_id = attempt.rollout_id",
-        params: vec![serde_json::to_string(devices)?.into()],
+        params: vec![json::write(devices)?.into()],
     })
 }
 
@@ -555,7 +551,7 @@ pub fn write_attempts(
     rows: &[AttemptRow],
     write: &RecordId,
     decision: Option<&RecordId>,
-) -> Result<Statement, serde_json::Error> {
+) -> Result<Statement, json::Error> {
     Ok(Statement {
         name: "rollout_write_attempts",
         sql: "/* rollout_write_attempts */
@@ -583,7 +579,7 @@ pub fn write_attempts(
             WHERE rollout_devices.revision = excluded.revision - 1
             RETURNING rollout_id, device_id, attempt",
         params: vec![
-            serde_json::to_string(rows)?.into(),
+            json::write(rows)?.into(),
             write.as_str().into(),
             decision.map(RecordId::as_str).into(),
         ],
@@ -614,7 +610,7 @@ pub fn attempt_events(
     events: &[AttemptEvent<'_>],
     write: &RecordId,
     at: UnixMillis,
-) -> Result<Statement, serde_json::Error> {
+) -> Result<Statement, json::Error> {
     Ok(Statement {
         name: "rollout_attempt_events",
         sql: "/* rollout_attempt_events */
@@ -625,7 +621,7 @@ pub fn attempt_events(
             CROSS JOIN rollout_devices AS written
               ON written.rollout_id = event.value->>'rollout_id' AND written.device_id = event.value->>'device_id'
             WHERE written.written_by = ?2",
-        params: vec![serde_json::to_string(events)?.into(), write.as_str().into(), at.into()],
+        params: vec![json::write(events)?.into(), write.as_str().into(), at.into()],
     })
 }
 
@@ -647,7 +643,7 @@ pub struct Stray<'a> {
 ///
 /// # Errors
 /// When they cannot be written as JSON, which these types always can.
-pub fn note_strays(strays: &[Stray<'_>], at: UnixMillis) -> Result<Statement, serde_json::Error> {
+pub fn note_strays(strays: &[Stray<'_>], at: UnixMillis) -> Result<Statement, json::Error> {
     Ok(Statement {
         name: "rollout_note_strays",
         sql: "/* rollout_note_strays */
@@ -657,7 +653,7 @@ pub fn note_strays(strays: &[Stray<'_>], at: UnixMillis) -> Result<Statement, se
             CROSS JOIN rollouts ON rollouts.rollout_id = stray.value->>'rollout_id'
             WHERE true
             ON CONFLICT (source) DO NOTHING",
-        params: vec![serde_json::to_string(strays)?.into(), at.into()],
+        params: vec![json::write(strays)?.into(), at.into()],
     })
 }
 
@@ -701,7 +697,7 @@ pub struct TriggerKey<'a> {
 ///
 /// # Errors
 /// When the list cannot be written as JSON, which ids always can.
-pub fn mark_queued(triggers: &[TriggerKey<'_>], at: UnixMillis) -> Result<Statement, serde_json::Error> {
+pub fn mark_queued(triggers: &[TriggerKey<'_>], at: UnixMillis) -> Result<Statement, json::Error> {
     Ok(Statement {
         name: "rollout_mark_queued",
         sql: "/* rollout_mark_queued */
@@ -710,7 +706,7 @@ pub fn mark_queued(triggers: &[TriggerKey<'_>], at: UnixMillis) -> Result<Statem
             WHERE rollout_devices.rollout_id = sent.value->>'rollout_id'
               AND rollout_devices.device_id = sent.value->>'device_id'
               AND rollout_devices.attempt = sent.value->>'attempt'",
-        params: vec![serde_json::to_string(triggers)?.into(), at.into()],
+        params: vec![json::write(triggers)?.into(), at.into()],
     })
 }
 
@@ -735,7 +731,7 @@ pub fn claim(
     triggers: &[TriggerKey<'_>],
     now: UnixMillis,
     until: UnixMillis,
-) -> Result<Statement, serde_json::Error> {
+) -> Result<Statement, json::Error> {
     Ok(Statement {
         name: "rollout_claim",
         sql: "/* rollout_claim */
@@ -749,7 +745,7 @@ pub fn claim(
               AND EXISTS (SELECT 1 FROM rollouts
                 WHERE rollouts.rollout_id = rollout_devices.rollout_id AND rollouts.status = 'STAGED')
             RETURNING rollout_id, device_id, attempt",
-        params: vec![serde_json::to_string(triggers)?.into(), now.into(), until.into()],
+        params: vec![json::write(triggers)?.into(), now.into(), until.into()],
     })
 }
 
@@ -757,7 +753,7 @@ pub fn claim(
 ///
 /// # Errors
 /// When the list cannot be written as JSON, which ids always can.
-pub fn release(triggers: &[TriggerKey<'_>]) -> Result<Statement, serde_json::Error> {
+pub fn release(triggers: &[TriggerKey<'_>]) -> Result<Statement, json::Error> {
     Ok(Statement {
         name: "rollout_release",
         sql: "/* rollout_release */
@@ -766,7 +762,7 @@ pub fn release(triggers: &[TriggerKey<'_>]) -> Result<Statement, serde_json::Err
             WHERE rollout_devices.rollout_id = held.value->>'rollout_id'
               AND rollout_devices.device_id = held.value->>'device_id'
               AND rollout_devices.attempt = held.value->>'attempt'",
-        params: vec![serde_json::to_string(triggers)?.into()],
+        params: vec![json::write(triggers)?.into()],
     })
 }
 
@@ -774,7 +770,7 @@ pub fn release(triggers: &[TriggerKey<'_>]) -> Result<Statement, serde_json::Err
 ///
 /// # Errors
 /// When the list cannot be written as JSON, which ids always can.
-pub fn mark_unqueued(triggers: &[TriggerKey<'_>]) -> Result<Statement, serde_json::Error> {
+pub fn mark_unqueued(triggers: &[TriggerKey<'_>]) -> Result<Statement, json::Error> {
     Ok(Statement {
         name: "rollout_mark_unqueued",
         sql: "/* rollout_mark_unqueued */
@@ -783,7 +779,7 @@ pub fn mark_unqueued(triggers: &[TriggerKey<'_>]) -> Result<Statement, serde_jso
             WHERE rollout_devices.rollout_id = dropped.value->>'rollout_id'
               AND rollout_devices.device_id = dropped.value->>'device_id'
               AND rollout_devices.attempt = dropped.value->>'attempt'",
-        params: vec![serde_json::to_string(triggers)?.into()],
+        params: vec![json::write(triggers)?.into()],
     })
 }
 
@@ -823,7 +819,7 @@ pub struct Trigger {
 ///
 /// # Errors
 /// When the list cannot be written as JSON, which ids always can.
-pub fn triggers(of: &[TriggerKey<'_>]) -> Result<Statement, serde_json::Error> {
+pub fn triggers(of: &[TriggerKey<'_>]) -> Result<Statement, json::Error> {
     Ok(Statement {
         name: "rollout_triggers",
         sql: "/* rollout_triggers */
@@ -833,7 +829,7 @@ pub fn triggers(of: &[TriggerKey<'_>]) -> Result<Statement, serde_json::Error> {
             CROSS JOIN rollout_devices AS attempt
               ON attempt.rollout_id = wanted.value->>'rollout_id' AND attempt.device_id = wanted.value->>'device_id'
             CROSS JOIN rollouts ON rollouts.rollout_id = attempt.rollout_id",
-        params: vec![serde_json::to_string(of)?.into()],
+        params: vec![json::write(of)?.into()],
     })
 }
 

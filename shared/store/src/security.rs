@@ -168,7 +168,7 @@ pub const WINDOW: i64 = 10 * MINUTE;
 ///
 /// # Errors
 /// When the list cannot be written as JSON, which these types always can.
-pub fn record(events: &[SecurityEvent]) -> Result<Statement, serde_json::Error> {
+pub fn record(events: &[SecurityEvent]) -> Result<Statement, json::Error> {
     Ok(Statement {
         name: "record_security",
         sql: "/* record_security */
@@ -182,7 +182,7 @@ pub fn record(events: &[SecurityEvent]) -> Result<Statement, serde_json::Error> 
               count = count + 1,
               first_at = min(first_at, excluded.first_at),
               last_at = max(last_at, excluded.last_at)",
-        params: vec![serde_json::to_string(events)?.into(), WINDOW.into()],
+        params: vec![json::write(events)?.into(), WINDOW.into()],
     })
 }
 
@@ -194,7 +194,7 @@ pub const TOLERATED_FAILURES: i64 = 5;
 ///
 /// # Errors
 /// When the list cannot be written as JSON, which these types always can.
-pub fn note_failures(failures: &[AuthFailure]) -> Result<Statement, serde_json::Error> {
+pub fn note_failures(failures: &[AuthFailure]) -> Result<Statement, json::Error> {
     Ok(Statement {
         name: "note_failures",
         sql: "/* note_failures */
@@ -216,7 +216,7 @@ pub fn note_failures(failures: &[AuthFailure]) -> Result<Statement, serde_json::
             ON CONFLICT (peerhost) DO UPDATE SET
               recent = excluded.recent,
               last_failed_at = max(last_failed_at, excluded.last_failed_at)",
-        params: vec![serde_json::to_string(failures)?.into(), TOLERATED_FAILURES.into()],
+        params: vec![json::write(failures)?.into(), TOLERATED_FAILURES.into()],
     })
 }
 
@@ -226,7 +226,7 @@ pub fn note_failures(failures: &[AuthFailure]) -> Result<Statement, serde_json::
 ///
 /// # Errors
 /// When the list cannot be written as JSON, which these types always can.
-pub fn report_repeated(id: &RecordId, failures: &[AuthFailure]) -> Result<Statement, serde_json::Error> {
+pub fn report_repeated(id: &RecordId, failures: &[AuthFailure]) -> Result<Statement, json::Error> {
     Ok(Statement {
         name: "report_repeated",
         sql: "/* report_repeated */
@@ -244,7 +244,7 @@ pub fn report_repeated(id: &RecordId, failures: &[AuthFailure]) -> Result<Statem
               AND last_failed_at - reported_at >= CAST(?3 AS INTEGER)
             ON CONFLICT (window_key) DO NOTHING",
         params: vec![
-            serde_json::to_string(failures)?.into(),
+            json::write(failures)?.into(),
             id.as_str().into(),
             WINDOW.into(),
             TOLERATED_FAILURES.into(),
@@ -256,7 +256,7 @@ pub fn report_repeated(id: &RecordId, failures: &[AuthFailure]) -> Result<Statem
 ///
 /// # Errors
 /// When the list cannot be written as JSON, which these types always can.
-pub fn mark_reported(failures: &[AuthFailure]) -> Result<Statement, serde_json::Error> {
+pub fn mark_reported(failures: &[AuthFailure]) -> Result<Statement, json::Error> {
     Ok(Statement {
         name: "mark_reported",
         sql: "/* mark_reported */
@@ -265,7 +265,7 @@ pub fn mark_reported(failures: &[AuthFailure]) -> Result<Statement, serde_json::
               AND json_array_length(recent) > CAST(?3 AS INTEGER)
               AND last_failed_at - (recent->>0) / 1000 < CAST(?2 AS INTEGER)
               AND last_failed_at - reported_at >= CAST(?2 AS INTEGER)",
-        params: vec![serde_json::to_string(failures)?.into(), WINDOW.into(), TOLERATED_FAILURES.into()],
+        params: vec![json::write(failures)?.into(), WINDOW.into(), TOLERATED_FAILURES.into()],
     })
 }
 

@@ -23,10 +23,7 @@ pub fn rows<T: DeserializeOwned>(outcome: &Outcome) -> Result<Vec<T>, PortError>
 }
 
 fn parse(outcome: &Outcome) -> Result<Vec<Document<'_>>, PortError> {
-    match Document::parse(&outcome.rows_json).map_err(|error| undecodable(&error))? {
-        Document::List(rows) => Ok(rows),
-        _ => Err(undecodable(&"they are no list")),
-    }
+    Document::parse(&outcome.rows_json).and_then(Document::into_rows).map_err(|error| undecodable(&error))
 }
 
 #[cold]

@@ -5,6 +5,7 @@
 //! guard. The registry's `last_telemetry_at` and presence follow by trigger, so one statement a
 //! batch writes both.
 
+use rs1_domain::json;
 use rs1_domain::port::Statement;
 use rs1_domain::time::as_millis;
 use rs1_domain::{DeviceId, UnixMillis};
@@ -72,7 +73,7 @@ impl RollupSlot {
 ///
 /// # Errors
 /// When the list cannot be written as JSON, which these types always can.
-pub fn rollups_for(keys: &[(&DeviceId, i64)]) -> Result<Statement, serde_json::Error> {
+pub fn rollups_for(keys: &[(&DeviceId, i64)]) -> Result<Statement, json::Error> {
     Ok(Statement {
         name: "rollups_for",
         sql: "/* rollups_for */
@@ -87,7 +88,7 @@ pub fn rollups_for(keys: &[(&DeviceId, i64)]) -> Result<Statement, serde_json::E
             FROM (SELECT value->>0 AS device_id, value->>1 AS hour FROM json_each(?1)) AS wanted
             JOIN devices AS d ON d.device_id = wanted.device_id
             LEFT JOIN telemetry_rollups AS r ON r.device_id = wanted.device_id AND r.hour = wanted.hour",
-        params: vec![serde_json::to_string(keys)?.into()],
+        params: vec![json::write(keys)?.into()],
     })
 }
 
@@ -106,7 +107,7 @@ pub struct Written {
 ///
 /// # Errors
 /// When the list cannot be written as JSON, which these types always can.
-pub fn write_rollups(rows: &[RollupRow], patience: i64) -> Result<Statement, serde_json::Error> {
+pub fn write_rollups(rows: &[RollupRow], patience: i64) -> Result<Statement, json::Error> {
     Ok(Statement {
         name: "write_rollups",
         sql: "/* write_rollups */
@@ -122,7 +123,7 @@ pub fn write_rollups(rows: &[RollupRow], patience: i64) -> Result<Statement, ser
               seen = excluded.seen, generation = excluded.generation, patience = excluded.patience
             WHERE telemetry_rollups.generation = excluded.generation - 1
             RETURNING device_id, hour",
-        params: vec![serde_json::to_string(rows)?.into(), patience.into()],
+        params: vec![json::write(rows)?.into(), patience.into()],
     })
 }
 
@@ -192,7 +193,7 @@ const EVENTS_AN_HOUR: u32 = 100;
 ///
 /// # Errors
 /// When the list cannot be written as JSON, which these types always can.
-pub fn record_events(events: &[EventRow]) -> Result<Statement, serde_json::Error> {
+pub fn record_events(events: &[EventRow]) -> Result<Statement, json::Error> {
     Ok(Statement {
         name: "record_events",
         sql: "/* record_events */
@@ -203,7 +204,7 @@ pub fn record_events(events: &[EventRow]) -> Result<Statement, serde_json::Error
               AND (SELECT count(*) FROM telemetry_events WHERE device_id = e.value->>'device_id'
                 AND at >= (e.value->>'at') / 3600000 * 3600000 AND at < ((e.value->>'at') / 3600000 + 1) * 3600000) < ?2
             ON CONFLICT (device_id, at, mark) DO NOTHING",
-        params: vec![serde_json::to_string(events)?.into(), EVENTS_AN_HOUR.into()],
+        params: vec![json::write(events)?.into(), EVENTS_AN_HOUR.into()],
     })
 }
 

@@ -4,6 +4,7 @@
 //! raised twice: one when something goes wrong, one for each further day that it stays so, and a word when it is well again.
 
 use rs1_domain::UnixMillis;
+use rs1_domain::json;
 use rs1_domain::port::Statement;
 use rs1_domain::time::as_millis;
 use rs1_ops::watch::Finding;
@@ -51,14 +52,14 @@ pub fn list() -> Statement {
 ///
 /// # Errors
 /// When the findings cannot be written as JSON, which these types always can.
-pub fn note(findings: &[(String, Finding)], now: UnixMillis) -> Result<[Statement; 3], serde_json::Error> {
+pub fn note(findings: &[(String, Finding)], now: UnixMillis) -> Result<[Statement; 3], json::Error> {
     let list: Vec<Value> = findings
         .iter()
         .map(|(id, finding)| {
             json!({"id": id, "subject": finding.subject, "faults": finding.faults, "facts": finding.facts})
         })
         .collect();
-    let list = serde_json::to_string(&list)?;
+    let list = json::write(&list)?;
     let params = vec![list.into(), now.into()];
     Ok([
         Statement { name: "watch_recovered", sql: "/* watch_recovered */

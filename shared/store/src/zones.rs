@@ -4,6 +4,7 @@
 //! sent stands in `send_at`; triggers clear it while a device is away and set it when it comes, so that what is due
 //! is found without a look at the registry.
 
+use rs1_domain::json;
 use rs1_domain::port::Statement;
 use rs1_domain::time::{HOUR, MINUTE, as_millis, as_optional_millis};
 use rs1_domain::wire::ConfigStatus;
@@ -249,13 +250,13 @@ pub fn take(device: &DeviceId, now: UnixMillis) -> Statement {
 ///
 /// # Errors
 /// When the list cannot be written as JSON, which ids always can.
-pub fn put_back(devices: &[&DeviceId], at: UnixMillis) -> Result<Statement, serde_json::Error> {
+pub fn put_back(devices: &[&DeviceId], at: UnixMillis) -> Result<Statement, json::Error> {
     Ok(Statement {
         name: "zones_put_back",
         sql: "/* zones_put_back */
             UPDATE zone_configurations SET attempts = max(attempts - 1, 0), send_at = ?2
             WHERE device_id IN (SELECT value FROM json_each(?1)) AND send_at IS NOT NULL",
-        params: vec![serde_json::to_string(devices)?.into(), at.into()],
+        params: vec![json::write(devices)?.into(), at.into()],
     })
 }
 

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use rs1_domain::json;
 use rs1_domain::security::{AuthFailure, SecurityEvent};
 use rs1_domain::topic::{Channel, DeviceTopic};
 use rs1_domain::wire::{Envelope, Telemetry};
@@ -91,7 +92,7 @@ impl Message {
             received_at: self.received_at,
             payload: &payload,
         };
-        serde_json::to_string(&form).unwrap_or_default()
+        json::write(&form).unwrap_or_default()
     }
 
     /// The message as a line of the archive, without the line break.
@@ -159,7 +160,7 @@ impl Queued {
             Self::Security(event) => Other::Security { event },
             Self::AuthFailure(failure) => Other::AuthFailure { failure },
         };
-        serde_json::to_string(&other).unwrap_or_default()
+        json::write(&other).unwrap_or_default()
     }
 
     /// Reads a queue message.

@@ -4,6 +4,7 @@
 //! said last that it has (*applied*), and its last word about the newest version that it said
 //! anything about (*report*). Everything else follows.
 
+use rs1_domain::json;
 use rs1_domain::port::{Publication, Qos};
 use rs1_domain::topic::{self, Channel};
 use rs1_domain::wire::config_status::ConfigOutcome;
@@ -24,7 +25,7 @@ pub fn publication(
     version: i64,
     updated_at: UnixMillis,
     zones: &str,
-) -> Result<Publication, serde_json::Error> {
+) -> Result<Publication, json::Error> {
     #[derive(Serialize)]
     struct Sent<'a> {
         version: i64,
@@ -35,7 +36,7 @@ pub fn publication(
     let rest = Channel::ConfigUpdate.filters().first().copied().unwrap_or_default();
     Ok(Publication {
         topic: topic::of_device(device, rest),
-        payload: serde_json::to_string(&Sent { version, updated_at, zones })?,
+        payload: json::write(&Sent { version, updated_at, zones })?,
         qos: Qos::AtLeastOnce,
         retain: false,
         expires_after: None,
@@ -89,10 +90,10 @@ mod tests {
         let zone = crate::Zone { id, name, kind: crate::ZoneType::Include, vertices, sensitivity: 50 };
         let configuration =
             crate::Configuration { version: 3, updated_at: UnixMillis(1_768_903_200_000), zones: vec![zone] };
-        let zones = serde_json::to_string(&configuration.zones).unwrap();
+        let zones = json::write(&configuration.zones).unwrap();
         let sent = publication(&device, 3, configuration.updated_at, &zones).unwrap();
         assert_eq!(sent.topic, "opticworks/3e32e97b9d6cf5e193d3a3a7e8fd9a97/config/update");
-        assert_eq!(sent.payload, serde_json::to_string(&configuration).unwrap());
+        assert_eq!(sent.payload, json::write(&configuration).unwrap());
         assert!(!sent.retain && sent.qos == Qos::AtLeastOnce);
         assert!(publication(&device, 3, configuration.updated_at, "[").is_err());
     }

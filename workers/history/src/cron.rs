@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use rs1_domain::event::Tick;
+use rs1_domain::json;
 use rs1_domain::port::{Database, PortError};
 use rs1_domain::{DeviceId, UnixMillis};
 use rs1_store::alerts::{self, Fact, Horizon};
@@ -47,7 +48,7 @@ async fn watch(now: UnixMillis, db: &impl Database) -> Result<String, PortError>
     if signals.is_empty() {
         return Ok("nothing new".to_owned());
     }
-    let json = |error: serde_json::Error| PortError::new("alerts", error.to_string());
+    let json = |error: json::Error| PortError::new("alerts", error.to_string());
     let devices: Vec<_> = signals.keys().collect();
     let [open] = run(db, [alerts::open(&devices).map_err(json)?]).await?;
     let mut open_of: BTreeMap<DeviceId, Vec<Alert>> = BTreeMap::new();

@@ -2,6 +2,7 @@
 //! 8288), since there is nowhere else for it.
 
 use rs1_domain::http::{CSV, NDJSON};
+use rs1_domain::json;
 use rs1_domain::{Answer, Problem, Request};
 use serde::Serialize;
 
@@ -82,8 +83,7 @@ pub fn page<T: Tabled>(
         Format::Ndjson => {
             let mut body = String::new();
             for item in items {
-                let line =
-                    serde_json::to_string(item).map_err(|error| Problem::internal(error.to_string()))?;
+                let line = json::write(item).map_err(|error| Problem::internal(error.to_string()))?;
                 body.push_str(&line);
                 body.push('\n');
             }

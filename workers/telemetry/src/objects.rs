@@ -12,6 +12,7 @@ use std::collections::BTreeSet;
 
 use rs1_domain::UnixMillis;
 use rs1_domain::http::JSON;
+use rs1_domain::json;
 use rs1_domain::port::{Bucket, Database, Encoding, Inbox, Lines, NewObject, PortError, Statement};
 use rs1_store::alerts;
 use rs1_store::objects::{self, ObjectRow, PATIENCE};
@@ -286,7 +287,7 @@ fn length(count: usize) -> u64 {
 
 /// What is written with the first of the rollups: events, and what became of alerts. Whatever is written again finds itself there.
 fn beside(events: &[Event], register: Register) -> Result<Vec<Statement>, PortError> {
-    let unwritable = |error: serde_json::Error| PortError::new("write_rollups", error.to_string());
+    let unwritable = |error: json::Error| PortError::new("write_rollups", error.to_string());
     let mut statements = Vec::new();
     for events in events.chunks(EVENTS) {
         let rows: Vec<_> = events.iter().map(event_row).collect();
@@ -305,7 +306,7 @@ async fn write(
     writes: Vec<batch::Write>,
     mut beside: Vec<Statement>,
 ) -> Result<Vec<Key>, PortError> {
-    let unwritable = |error: serde_json::Error| PortError::new("write_rollups", error.to_string());
+    let unwritable = |error: json::Error| PortError::new("write_rollups", error.to_string());
     let mut lost = Vec::new();
     let mut writes = writes.into_iter().peekable();
     while writes.peek().is_some() || !beside.is_empty() {

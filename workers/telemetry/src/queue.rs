@@ -11,6 +11,7 @@
 use std::collections::BTreeMap;
 
 use rs1_domain::event::{Batch, Delivery, Retry, Settlement};
+use rs1_domain::json;
 use rs1_domain::port::{Bucket, Database, Encoding, NewObject, PortError, Queue, Random, Sending};
 use rs1_domain::security::{AuthFailure, SecurityEvent};
 use rs1_domain::{DeviceId, RecordId, UnixMillis};
@@ -257,7 +258,7 @@ async fn count(
     plan: &Plan,
     open: OpenAlerts,
 ) -> Result<(), PortError> {
-    let unwritable = |error: serde_json::Error| PortError::new("write_rollups", error.to_string());
+    let unwritable = |error: json::Error| PortError::new("write_rollups", error.to_string());
     let (mut writes, events) = (plan.writes.clone(), &plan.taken.events);
     let mut beside = Vec::new();
     let changed = changed_alerts(&plan.taken.signals, open);
@@ -345,7 +346,7 @@ async fn recount(key: &str, world: &World<impl Ports>) -> Result<(), Recount> {
 
 /// Writes security events and counts failed authentications, in one transaction.
 async fn log_security(sorted: &Sorted, world: &World<impl Ports>, now: UnixMillis) -> Result<(), PortError> {
-    let json = |error: serde_json::Error| PortError::new("security", error.to_string());
+    let json = |error: json::Error| PortError::new("security", error.to_string());
     let mut statements = Vec::new();
     if !sorted.events.is_empty() {
         statements.push(security::record(&sorted.events).map_err(json)?);

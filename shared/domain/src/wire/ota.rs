@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::fields::{self, Fields, integer};
+use crate::json;
 use crate::{Faults, FirmwareVersion, UnixMillis, hex};
 
 /// The signal strength below which a device puts an update off when a trigger names none, in dBm.
@@ -78,7 +79,7 @@ impl OtaTrigger {
     /// The payload to publish.
     pub fn to_json(&self) -> String {
         // Strings, numbers and booleans always serialize.
-        serde_json::to_string(self).unwrap_or_default()
+        json::write(self).unwrap_or_default()
     }
 }
 

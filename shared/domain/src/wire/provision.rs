@@ -4,6 +4,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::fields::{self, Fields};
+use crate::json;
 use crate::{DeviceId, Faults, FirmwareVersion, MacAddress, UnixMillis, UserId};
 
 /// A device reports for duty.
@@ -80,7 +81,7 @@ impl ProvisionAnswer<'_> {
     /// The payload.
     pub fn to_json(&self) -> String {
         // Text keys and text: this cannot fail.
-        serde_json::to_string(self).unwrap_or_default()
+        json::write(self).unwrap_or_default()
     }
 }
 

@@ -77,7 +77,7 @@ pub async fn ask(
     Query::of(request).finish()?;
     let include = read_include(&request.body)?;
     let id = RecordId::generate("dia", request.now, random.bytes());
-    let sections = serde_json::to_string(&include).map_err(|error| Problem::internal(error.to_string()))?;
+    let sections = json::write(&include).map_err(|error| Problem::internal(error.to_string()))?;
     let [noted, exists] = run(
         db,
         [

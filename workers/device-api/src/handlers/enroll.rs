@@ -7,6 +7,7 @@
 use rs1_auth::DeviceKey;
 use rs1_auth::operator::Operator;
 use rs1_domain::http::NDJSON;
+use rs1_domain::json;
 use rs1_domain::port::{Database, Random};
 use rs1_domain::problem::Fault;
 use rs1_domain::wire::fields::{self, Fields};
@@ -175,7 +176,7 @@ pub async fn bulk(
     }
     let mut body = String::new();
     for answer in &answers {
-        body.push_str(&serde_json::to_string(answer).map_err(|error| Problem::internal(error.to_string()))?);
+        body.push_str(&json::write(answer).map_err(|error| Problem::internal(error.to_string()))?);
         body.push('\n');
     }
     Ok(Answer::text(200, NDJSON, body))
@@ -194,7 +195,7 @@ async fn commit(
     if enrolling.is_empty() {
         return Ok(Vec::new());
     }
-    let internal = |error: serde_json::Error| Problem::internal(error.to_string());
+    let internal = |error: json::Error| Problem::internal(error.to_string());
     let new: Vec<_> = enrolling
         .iter()
         .map(|enrolling| {

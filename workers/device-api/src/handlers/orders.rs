@@ -3,6 +3,7 @@
 
 use rs1_auth::operator::Operator;
 use rs1_domain::http::NDJSON;
+use rs1_domain::json;
 use rs1_domain::port::{Database, Random};
 use rs1_domain::problem::Fault;
 use rs1_domain::wire::fields::{self, Fields};
@@ -137,7 +138,7 @@ pub async fn import(db: &impl Database, request: &Request) -> Result<Answer, Pro
     }
     let mut body = String::new();
     for answer in &answers {
-        body.push_str(&serde_json::to_string(answer).map_err(|error| Problem::internal(error.to_string()))?);
+        body.push_str(&json::write(answer).map_err(|error| Problem::internal(error.to_string()))?);
         body.push('\n');
     }
     Ok(Answer::text(200, NDJSON, body))
@@ -153,7 +154,7 @@ async fn commit(
     if good.is_empty() {
         return Ok(Vec::new());
     }
-    let internal = |error: serde_json::Error| Problem::internal(error.to_string());
+    let internal = |error: json::Error| Problem::internal(error.to_string());
     let devices: Vec<_> = good.iter().map(|order| &order.device_id).collect();
     let [_, _, _, found] = run(
         db,

@@ -36,7 +36,7 @@ pub async fn replace(db: &impl Database, device: &str, request: &Request) -> Res
     let device = parse_id(device)?;
     Query::of(request).finish()?;
     let tags = read(&request.body)?;
-    let json = serde_json::to_string(&tags).map_err(|error| Problem::internal(error.to_string()))?;
+    let json = json::write(&tags).map_err(|error| Problem::internal(error.to_string()))?;
     let [done] = run(db, [devices::set_tags(&device, &json)]).await?;
     if done.changes == 0 {
         return Err(not_enrolled());

@@ -7,6 +7,7 @@ use rs1_api::access::{device_id, require, unknown_device};
 use rs1_api::if_match::{IfMatch, etag};
 use rs1_api::query::Query;
 use rs1_auth::access_token::Person;
+use rs1_domain::json;
 use rs1_domain::port::{Broker, Database, Published};
 use rs1_domain::{Answer, DeviceId, Faults, Problem, Request, Sku, UnixMillis, Verb};
 use rs1_store::access::{self, RoleRow};
@@ -127,7 +128,7 @@ pub async fn replace(
     }
     let edit = Edit::read(&request.body, current.product_sku)?;
     expect_version(&edit, current.version)?;
-    let zones = serde_json::to_string(&edit.zones).map_err(|error| Problem::internal(error.to_string()))?;
+    let zones = json::write(&edit.zones).map_err(|error| Problem::internal(error.to_string()))?;
     change(db, broker, person, &device, current, zones, request.now).await
 }
 

@@ -211,7 +211,7 @@ async fn commit(
     now: UnixMillis,
 ) -> Result<bool, PortError> {
     let Loaded { row, rollout, .. } = loaded;
-    let report = serde_json::to_string(&plan.report).map_err(|error| json_fault(&error))?;
+    let report = json::write(&plan.report).map_err(|error| json_fault(&error))?;
     if plan.actions.is_empty() {
         let note = rollouts::note_report(&row.rollout_id, row.generation, &report, now);
         run(db, [note, rollouts::settle(&row.rollout_id)]).await?;

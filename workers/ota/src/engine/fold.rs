@@ -288,7 +288,7 @@ pub fn attempt_row(
         device_id: device_id.clone(),
         state: attempt.state.as_str().to_owned(),
         attempt: attempt.attempt,
-        facts: serde_json::to_string(attempt).map_err(|error| json_fault(&error))?,
+        facts: json::write(attempt).map_err(|error| json_fault(&error))?,
         triggered_at: attempt.triggered_at,
         // A device that speaks of it has had its trigger, whether or not we heard that it was sent.
         sent_at: attempt.sent_at.or(attempt.first_report_at),

@@ -70,7 +70,7 @@ pub async fn enqueue(
                 attempt: trigger.attempt,
             };
             sendings.push(Sending {
-                message: serde_json::to_string(&queued).map_err(|error| json_fault(&error))?,
+                message: json::write(&queued).map_err(|error| json_fault(&error))?,
                 delay_seconds: delay(attempt.send_at, now),
             });
         }

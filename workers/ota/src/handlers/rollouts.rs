@@ -192,7 +192,7 @@ fn new_row(
     operator: &Operator,
     request: &Request,
 ) -> Result<RolloutRow, Problem> {
-    let text = |json: serde_json::Result<String>| json.map_err(|error| Problem::internal(error.to_string()));
+    let text = |json: Result<String, json::Error>| json.map_err(|error| Problem::internal(error.to_string()));
     Ok(RolloutRow {
         rollout_id: RecordId::generate(PREFIX, request.now, random.bytes()).to_string(),
         sku: asked.sku,
@@ -200,11 +200,11 @@ fn new_row(
         sha256: artifact.sha256,
         elf_sha256: artifact.elf_sha256,
         fw_version: artifact.fw_version,
-        stages: text(serde_json::to_string(&asked.stages))?,
+        stages: text(json::write(&asked.stages))?,
         min_rssi: asked.min_rssi,
         force: asked.force,
         rate_per_minute: asked.rate_per_minute,
-        selector: text(serde_json::to_string(&asked.selector))?,
+        selector: text(json::write(&asked.selector))?,
         schedule_at: asked.schedule_at,
         reason: asked.reason.clone(),
         created_at: request.now,

@@ -1,5 +1,6 @@
 //! `POST /webhook/provision`: a device reports for duty, mostly once in its life, and hears whose it is.
 
+use rs1_domain::json;
 use rs1_domain::port::{Broker, Database, Publication, Published, Qos, Queue, Random};
 use rs1_domain::security::{SecurityEvent, Severity};
 use rs1_domain::topic::{Channel, of_device};
@@ -58,7 +59,7 @@ pub async fn provision(
         };
         return publish(broker, of_device(device, "provision/response"), answer.to_json()).await;
     }
-    let internal = |error: serde_json::Error| Problem::internal(error.to_string());
+    let internal = |error: json::Error| Problem::internal(error.to_string());
     let [_, _, _, found] = run(
         db,
         [
