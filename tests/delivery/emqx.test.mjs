@@ -85,3 +85,17 @@ test('every action is used, and every call proves that it is the broker', () => 
   assert.equal(CONF.match(/x-webhook-secret = \$\{connectors\.http\.optic\.headers\.x-webhook-secret\}/g).length, 2);
   assert.match(CONF, /^ *no_match = deny$/m);
 });
+
+test('collected telemetry is written where the queue is told of it, and is deleted if nobody wants it', () => {
+  const collected = readFileSync(join(ROOT, 'emqx', 'options', 'collected.hocon'), 'utf8');
+  const rules = (kind) => JSON.parse(readFileSync(join(ROOT, 'wrangler', 'r2', `archives.${kind}.json`), 'utf8')).rules;
+  const [key] = /^ *key = "(.*)"$/m.exec(collected).slice(1);
+  const object = readFileSync(join(ROOT, 'shared', 'telemetry', 'src', 'object.rs'), 'utf8');
+  const [incoming] = /^pub const INCOMING: &str = "(.*)";$/m.exec(object).slice(1);
+  assert.ok(key.startsWith(incoming));
+  assert.deepEqual(rules('notifications').map(({ prefix }) => prefix), [incoming]);
+  assert.ok(rules('lifecycle').some(({ conditions, deleteObjectsTransition }) => conditions.prefix === incoming && deleteObjectsTransition.condition.maxAge === 7 * 86_400));
+  // One object a node, an interval and a sequence; anything less would overwrite.
+  for (const part of ['action', 'node', 'datetime.rfc3339utc', 'sequence']) assert.ok(key.includes(`\${${part}}`), part);
+  assert.match(CONF, /^include "collected\.hocon"$/m);
+});

@@ -63,6 +63,14 @@ test('everything that the wrangler files name is created, with its settings', as
   assert.equal(archives.lifecycle.find(({ id }) => id === 'telemetry-365-days').deleteObjectsTransition.condition.maxAge, 365 * 86_400);
   assert.deepEqual(cloudflare.state.buckets.find(({ name }) => name === 'rs1-firmware-staging').cors[0].allowed.origins, ['https://app.optic.works']);
 
+  // What EMQX collects is told to the queue whose consumer reads it.
+  const [told, ...others] = archives.notifications;
+  assert.deepEqual(others, []);
+  assert.equal(told.queueName, 'rs1-telemetry-staging');
+  assert.deepEqual(told.rules.map(({ prefix, actions }) => [prefix, actions]), [
+    ['telemetry/incoming/', ['PutObject', 'CopyObject', 'CompleteMultipartUpload']],
+  ]);
+
   // The ids are in the files, of this environment alone, and nothing else of them has changed.
   const { uuid } = cloudflare.database('rs1-staging');
   for (const worker of WORKERS) {

@@ -38,6 +38,7 @@ export function wantedResources({ root, environment, workers }) {
   const unique = (items) => [...new Set(items)];
   const deadLetters = unique(configs.flatMap(({ queues }) => queues.consumers.map((consumer) => consumer.dead_letter_queue))).filter(Boolean);
   const queues = unique(configs.flatMap(({ queues: { producers, consumers } }) => [...producers, ...consumers].map(({ queue }) => queue)));
+  const queueOf = new Map(configs.flatMap(({ queues: { producers } }) => producers.map(({ binding, queue }) => [binding, queue])));
   const buckets = new Map(configs.flatMap(({ r2_buckets: bound }) => bound.map(({ binding, bucket_name: name }) => [name, binding])));
   return {
     databases: unique(configs.flatMap(({ d1_databases: bound }) => bound.map(({ database_name: name }) => name))),
@@ -50,18 +51,22 @@ export function wantedResources({ root, environment, workers }) {
       ...queues.map((name) => ({ name, settings: {} })),
       ...deadLetters.map((name) => ({ name, settings: { message_retention_period: DEAD_LETTER_RETENTION } })),
     ],
-    buckets: [...buckets].map(([name, binding]) => ({ name, ...bucketRules(root, binding) })),
+    buckets: [...buckets].map(([name, binding]) => ({ name, ...bucketRules(root, binding, queueOf) })),
     rateLimits: unique(configs.flatMap(({ ratelimits }) => ratelimits.map(({ name, namespace_id: id }) => `${name} ${id}`))),
   };
 }
 
-/** `wrangler/r2/<binding>.lifecycle.json` and `.cors.json`, in wrangler's form; null where there is none. */
-function bucketRules(root, binding) {
+/**
+ * `wrangler/r2/<binding>.lifecycle.json` and `.cors.json`, in wrangler's form; null where there is none. And `.notifications.json`, in
+ * the API's form but for the queue, which is named by its binding.
+ */
+function bucketRules(root, binding, queueOf) {
   const rules = (kind) => {
     const path = join(root, 'wrangler', 'r2', `${binding.toLowerCase()}.${kind}.json`);
     return existsSync(path) ? JSON.parse(readFileSync(path, 'utf8')).rules : null;
   };
-  return { lifecycle: rules('lifecycle'), cors: rules('cors') };
+  const notifications = (rules('notifications') ?? []).map(({ queue, ...rule }) => ({ queue: queueOf.get(queue), rule }));
+  return { lifecycle: rules('lifecycle'), cors: rules('cors'), notifications };
 }
 
 /**
@@ -151,7 +156,7 @@ async function planQueues(plan, { queues }, api) {
   }
 }
 
-async function planBucket(plan, { name, lifecycle, cors }, api, location) {
+async function planBucket(plan, { name, lifecycle, cors, notifications }, api, location) {
   const path = `/r2/buckets/${name}`;
   const exists = (await api.find(path)) !== null;
   if (exists) {
@@ -168,6 +173,26 @@ async function planBucket(plan, { name, lifecycle, cors }, api, location) {
     }
     const what = `bucket ${name}: ${kind}, ${rules.map(({ id }) => id).join(', ')}`;
     plan.steps.push({ action: 'change', what, run: () => api.put(`${path}/${kind}`, { rules }) });
+  }
+  if (notifications.length > 0) await planNotifications(plan, name, notifications, exists, api);
+}
+
+/** A rule is known by the queue, the prefix and the actions; others that somebody made stay. */
+async function planNotifications(plan, bucket, notifications, exists, api) {
+  const path = `/event_notifications/r2/${bucket}/configuration`;
+  const there = exists ? ((await api.find(path))?.queues ?? []) : [];
+  const same = (one, other) => one.prefix === other.prefix && [...one.actions].sort().join() === [...other.actions].sort().join();
+  for (const { queue, rule } of notifications) {
+    const what = `bucket ${bucket}: tells queue ${queue} what comes below ${rule.prefix}`;
+    if (there.some(({ queueName, rules }) => queueName === queue && rules.some((known) => same(known, rule)))) {
+      plan.kept.push(what);
+      continue;
+    }
+    const run = async () => {
+      const { queue_id: id } = (await api.list('/queues')).find(({ queue_name: name }) => name === queue);
+      await api.put(`${path}/queues/${id}`, { rules: [rule] });
+    };
+    plan.steps.push({ action: 'create', what, run });
   }
 }
 

@@ -81,6 +81,14 @@ const SHAPES = {
       'storageClassTransitions?': listOf({ condition: age, storageClass: oneOf('InfrequentAccess') }),
     }),
   },
+  notifications: {
+    rules: listOf({
+      'prefix?': anyText,
+      'suffix?': anyText,
+      'description?': text,
+      actions: listOf(oneOf('PutObject', 'CopyObject', 'CompleteMultipartUpload', 'DeleteObject', 'LifecycleDeletion')),
+    }),
+  },
   cors: {
     rules: listOf({
       'id?': text,
@@ -300,6 +308,17 @@ export async function startCloudflare({ zone = 'optic.works' } = {}) {
     'GET /r2/buckets/:bucket/lifecycle': ({ bucket }) => ({ rules: bucketNamed(bucket).lifecycle }),
     'PUT /r2/buckets/:bucket/lifecycle': ({ bucket, body }) => void (bucketNamed(bucket).lifecycle = body.rules) ?? {},
     'GET /r2/buckets/:bucket/cors': ({ bucket }) => ({ rules: found(bucketNamed(bucket).cors, 10059, 'The CORS configuration does not exist.') }),
+    'GET /event_notifications/r2/:bucket/configuration': ({ bucket }) => {
+      const queues = found(bucketNamed(bucket).notifications, 11015, 'No event notification configuration exists for this bucket.');
+      return { bucketName: bucket, queues };
+    },
+    'PUT /event_notifications/r2/:bucket/configuration/queues/:id': ({ bucket, id: key, body }) => {
+      const { queue_name: queueName } = queueWith(key);
+      const queues = (bucketNamed(bucket).notifications ??= []);
+      const known = queues.find(({ queueId }) => queueId === key) ?? queues[queues.push({ queueId: key, queueName, rules: [] }) - 1];
+      known.rules.push(...body.rules.map((rule) => ({ ruleId: randomUUID(), createdAt: now(), ...rule })));
+      return {};
+    },
     'GET /r2/buckets/:bucket/objects': ({ bucket, query }) => {
       const keys = Object.keys(bucketNamed(bucket).objects).filter((key) => key.startsWith(query.get('prefix') ?? '')).sort();
       const from = query.get('cursor') ? keys.indexOf(atob(query.get('cursor'))) + 1 : 0;
@@ -393,6 +412,7 @@ export async function startCloudflare({ zone = 'optic.works' } = {}) {
     'POST /r2/buckets': 'bucket',
     'PUT /r2/buckets/:bucket/lifecycle': 'lifecycle',
     'PUT /r2/buckets/:bucket/cors': 'cors',
+    'PUT /event_notifications/r2/:bucket/configuration/queues/:id': 'notifications',
     'POST /workers/scripts/:script/assets-upload-session': 'manifest',
     'POST /workers/scripts/:script/deployments': 'deployment',
     'POST /workers/scripts/:script/subdomain': 'subdomain',

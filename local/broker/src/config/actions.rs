@@ -1,5 +1,6 @@
 //! `connectors.http` and `actions.http` (`emqx_bridge_http_schema`,
-//! `emqx_resource_schema:fields("creation_opts")`).
+//! `emqx_resource_schema:fields("creation_opts")`). Those of type `s3` (`emqx_bridge_s3_upload`, `emqx_s3_schema`) are known by
+//! name, and write nothing: there is no bucket here that takes what they send.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -87,7 +88,56 @@ pub struct Named<T> {
     pub enabled: BTreeMap<String, T>,
     /// The names of all, so that naming a disabled one is not taken for a misspelling.
     pub names: BTreeSet<String>,
+    /// Those of another type, as rules name them: `s3:optic_collected`.
+    pub elsewhere: BTreeSet<String>,
 }
+
+const NO_BUCKET: &str = "objects are not written on this machine: what would be collected is lost";
+
+/// Keys of connectors of type `s3`.
+const S3_CONNECTOR: &[&str] = &[
+    "enable",
+    "description",
+    "host",
+    "port",
+    "access_method",
+    "access_key_id",
+    "secret_access_key",
+    "transport_options",
+    "resource_opts",
+];
+/// Keys of actions of type `s3`, besides `connector`.
+const S3_ACTION: &[&str] = &["enable", "description", "parameters", "resource_opts"];
+/// Keys below those.
+const S3_INNER: &[&str] = &[
+    "connect_timeout",
+    "pool_size",
+    "max_retries",
+    "request_timeout",
+    "ssl",
+    "enable",
+    "verify",
+    "cacertfile",
+    "health_check_interval",
+    "mode",
+    "container",
+    "type",
+    "aggregation",
+    "time_interval",
+    "max_records",
+    "bucket",
+    "key",
+    "headers",
+    "min_part_size",
+    "max_part_size",
+    "query_mode",
+    "batch_size",
+    "batch_time",
+    "request_ttl",
+    "inflight_window",
+    "max_buffer_bytes",
+    "worker_pool_size",
+];
 
 const DEFAULT_HEADERS: &[(&str, &str)] = &[
     ("accept", "application/json"),
@@ -101,8 +151,15 @@ const CONNECT_ON_DEMAND: &str = "connections are opened when they are needed";
 
 /// Reads `connectors`.
 pub fn connectors(root: &mut Section<'_>, origins: &Origins, findings: &mut Findings) -> Named<Connector> {
-    let mut named = Named { enabled: BTreeMap::new(), names: BTreeSet::new() };
+    let mut named = Named { enabled: BTreeMap::new(), names: BTreeSet::new(), elsewhere: BTreeSet::new() };
     let Some(mut outer) = root.section("connectors", findings) else { return named };
+    for (name, mut section) in outer.named_sections("s3", findings) {
+        for key in S3_CONNECTOR {
+            section.ignore(key, NO_BUCKET, S3_INNER, findings);
+        }
+        section.finish(findings);
+        named.elsewhere.insert(format!("s3:{name}"));
+    }
     for (name, mut section) in outer.named_sections("http", findings) {
         named.names.insert(name.clone());
         let enabled = section.flag("enable", true, findings);
@@ -136,8 +193,20 @@ pub fn actions(
     connectors: &Named<Connector>,
     findings: &mut Findings,
 ) -> Named<Action> {
-    let mut named = Named { enabled: BTreeMap::new(), names: BTreeSet::new() };
+    let mut named = Named { enabled: BTreeMap::new(), names: BTreeSet::new(), elsewhere: BTreeSet::new() };
     let Some(mut outer) = root.section("actions", findings) else { return named };
+    for (name, mut section) in outer.named_sections("s3", findings) {
+        let at = section.at().clone();
+        let connector = section.required_text("connector", findings).unwrap_or_default();
+        if !connectors.elsewhere.contains(&format!("s3:{connector}")) {
+            findings.fault(&at, format!("there is no connector {connector}"));
+        }
+        for key in S3_ACTION {
+            section.ignore(key, NO_BUCKET, S3_INNER, findings);
+        }
+        section.finish(findings);
+        named.elsewhere.insert(format!("s3:{name}"));
+    }
     for (name, section) in outer.named_sections("http", findings) {
         named.names.insert(name.clone());
         if let Some(action) = action(section, connectors, findings) {

@@ -29,6 +29,7 @@ pub fn read(root: &mut Section<'_>, actions: &Named<Action>, findings: &mut Find
             match target.strip_prefix("http:") {
                 Some(name) if actions.enabled.contains_key(name) => targets.push(name.to_owned()),
                 Some(name) if actions.names.contains(name) => {}
+                None if actions.elsewhere.contains(&target) => {}
                 _ => {
                     findings
                         .fault(&at, format!("there is no action {target}; only http:NAME is played here"));

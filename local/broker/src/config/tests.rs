@@ -53,6 +53,39 @@ fn the_production_configuration_is_understood_whole() {
     }
 }
 
+/// The account's part of `options/collected.hocon`.
+const R2: &str = "connectors.s3.optic.host = \"a.r2.cloudflarestorage.com\"\n\
+    connectors.s3.optic.access_key_id = \"k\"\n\
+    connectors.s3.optic.secret_access_key = \"s\"\n\
+    actions.s3.optic_collected.parameters.bucket = \"rs1-telemetry-archives\"";
+
+#[test]
+fn the_second_configuration_is_understood_and_moves_telemetry_alone() {
+    let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../emqx/options/collected.hocon");
+    let collected = std::fs::read_to_string(file).unwrap();
+    let read = |collected: &str| {
+        let includes = Includes::default()
+            .with("webhook-secret.hocon", SECRET)
+            .with("collected.hocon", collected)
+            .with("r2-access.hocon", R2);
+        Config::read("emqx/emqx.conf", &production(), &includes, &origins())
+    };
+    let config = read(&collected).unwrap_or_else(|faults| panic!("{faults:#?}"));
+    let first = self::read(&production()).unwrap();
+    let actions = |config: &Config, id: &str| {
+        config.rules.iter().find(|rule| rule.id == id).map(|rule| rule.actions.clone())
+    };
+    assert_eq!(config.rules.len(), first.rules.len() + 1);
+    assert_eq!(actions(&config, "rs1_collected"), Some(Vec::new()), "it is not played here");
+    assert_eq!(actions(&config, "rs1_telemetry"), actions(&first, "rs1_telemetry"));
+    let told = config.ignored.iter().filter(|ignored| ignored.path.contains(".s3.")).count();
+    assert!(told > 5, "it is told at start: {:?}", config.ignored);
+    let faults = read(&collected.replace("s3:optic_collected", "s3:other")).unwrap_err();
+    assert!(faults[0].what.contains("there is no action s3:other"), "{faults:?}");
+    let faults = read(&collected.replace("time_interval", "interval")).unwrap_err();
+    assert!(faults[0].what.contains("interval"), "{faults:?}");
+}
+
 #[test]
 fn the_secret_is_not_in_the_file_and_has_to_come_from_elsewhere() {
     assert!(!production().contains("s3cr3t"));
