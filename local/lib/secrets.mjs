@@ -6,7 +6,7 @@ import { dirname } from 'node:path';
 
 const text = () => randomBytes(32).toString('base64url');
 
-/** How each secret is made. Those of outside services (paging, chat) are the person's to add. */
+/** How each secret is made. Those of outside services (paging, chat) are good for the ones that this machine plays (receivers.mjs). */
 const GENERATED = {
   WEBHOOK_SECRET: text,
   SIGNING_KEY: text,
@@ -14,6 +14,9 @@ const GENERATED = {
   EMQX_API_KEY: () => `rs1-local:${text()}`,
   // An AES-256 key: 32 bytes as 64 hex digits.
   DEVICE_KEK: () => randomBytes(32).toString('hex'),
+  PAGERDUTY_ROUTING_KEY: () => randomBytes(16).toString('hex'),
+  SLACK_WEBHOOK_URL: () => `http://slack.localhost/services/T0/B0/${text()}`,
+  NOTICE_WEBHOOK_SECRET: text,
 };
 
 /** A full set that lives nowhere but in memory. @returns {Record<string, string>} */

@@ -13,6 +13,7 @@ import { httpClient } from './http.mjs';
 import { readLine, readProgramLine } from './part-lines.mjs';
 import { buildPrograms, delivered, startBroker, startFleet } from './parts.mjs';
 import { HOST, requireFree } from './ports.mjs';
+import { startReceivers } from './receivers.mjs';
 import { startScheduler } from './scheduler.mjs';
 import { ensureSecrets } from './secrets.mjs';
 import { removeStackFile, workersRuntime, writeStackFile } from './stack-file.mjs';
@@ -87,11 +88,17 @@ export async function startStack({ ports, directory, fleet, vars = {}, print }) 
     const { cloud } = await print.during('workers', async () => {
       const workers = readWorkers().map((table) => ({ ...table, vars: { ...table.vars, ...vars[table.worker] } }));
       shieldRuntime(directory);
+      const receivers = startReceivers({
+        secrets,
+        onTold: ({ channel, action, summary }) => print.line('notices', `${channel} was told: ${channel === 'slack' ? '' : `${action}, `}${summary}`),
+        onRefused: (line) => print.line('notices', line, 'warn'),
+      });
       const started = await startCloud({
         workers,
         secrets,
         ports,
         persist: directory,
+        intercept: receivers.intercept,
         onLine: (text) => {
           if (lines.push(text) > LINES_KEPT) lines.shift();
           const { part, line, level } = readLine(text);

@@ -21,6 +21,11 @@ export const HEALTH = {
   health: { host: 'status.localhost', path: '/health' },
 };
 
+/** Secrets that a worker takes if they are there, for which wrangler has no word. */
+const OPTIONAL_SECRETS = {
+  health: ['PAGERDUTY_ROUTING_KEY', 'SLACK_WEBHOOK_URL', 'NOTICE_WEBHOOK_SECRET'],
+};
+
 /** Configuration that becomes a Miniflare option below, or means nothing on one machine. */
 const UNDERSTOOD = new Set([
   ...['name', 'main', 'vars', 'secrets', 'd1_databases', 'r2_buckets', 'kv_namespaces', 'queues', 'ratelimits', 'services'],
@@ -163,6 +168,6 @@ function secretsFor(table, secrets) {
       'add them to .local/dev.vars, one KEY=value a line',
     ]);
   }
-  const wanted = new Set(required.flatMap((name) => [name, `${name}_PREVIOUS`]));
+  const wanted = new Set([...required, ...(OPTIONAL_SECRETS[table.worker] ?? [])].flatMap((name) => [name, `${name}_PREVIOUS`]));
   return Object.fromEntries(Object.entries(secrets).filter(([name]) => wanted.has(name)));
 }

@@ -70,6 +70,21 @@ export async function makeWorld(cloud, directory) {
   const [open, closed] = [await question(asked), await question(answered)];
   const say = (device, request) => cloud.emqx.message(topicOf(device, 'diag/response'), { request_id: request, timestamp: new Date().toISOString(), diagnostics: { heap: { free: 81_920 } } });
   await say(answered, closed);
+  // How notices are given up is another specification's.
+  const givenUpNotices = await times(4, async (n) => {
+    const id = `ntc-01KDQ3Y8E0C8M4T6R2V9W1X5Z${n}`;
+    await cloud.rows(
+      `INSERT INTO notices (seq, notice_id, said, source, dedup_key, what, severity, component, summary, at, detail, created_at, planned_at)
+       VALUES (?1, ?2, ?2, 'rollout', ?2, 'trigger', 'critical', 'updates', 'A rollout was halted', ?3, '{}', ?3, ?3)`,
+      ...[n + 1, id, Date.now()],
+    );
+    await cloud.rows(
+      `INSERT INTO notice_deliveries (seq, channel, dedup_key, state, since, attempts, next_at, status, error, settled_at)
+       VALUES (?1, 'slack', ?2, 'failed', ?3, 1, ?3, 400, 'status 400: invalid_payload', ?3)`,
+      ...[n + 1, id, Date.now()],
+    );
+    return id;
+  });
   await cloud.cron('health', '0 3 * * *');
   const backups = () => cloud.api('GET', '/admin/backups', { host: STATUS, token });
   const backup = await eventually('a backup', async () => {
@@ -140,6 +155,7 @@ export async function makeWorld(cloud, directory) {
       ...Object.fromEntries(['rollout', 'rolloutDevices', 'rolloutEvents'].map((name) => [name, { id: [running, verbs.pauseRollout[0]] }])),
       ...Object.fromEntries(Object.entries(verbs).map(([name, id]) => [name, { id }])),
       backup: { id: [backup, '2020-01-01'] },
+      retryNotice: { id: [...givenUpNotices, 'ntc-00000000000000000000000000'] },
       listRegistry: {},
     },
     /** Bodies in place of the examples, where an example cannot know. */

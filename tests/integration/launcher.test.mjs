@@ -37,7 +37,8 @@ test('crons are read as Cloudflare reads them', () => {
 test('secrets are made once, and what people wrote stays', () => {
   const path = join(directory, 'vars', 'dev.vars');
   const first = ensureSecrets(path);
-  assert.deepEqual(first.made.sort(), ['DEVICE_KEK', 'EMQX_API_KEY', 'JWT_SECRET', 'SIGNING_KEY', 'WEBHOOK_SECRET']);
+  const all = ['DEVICE_KEK', 'EMQX_API_KEY', 'JWT_SECRET', 'NOTICE_WEBHOOK_SECRET', 'PAGERDUTY_ROUTING_KEY', 'SIGNING_KEY', 'SLACK_WEBHOOK_URL', 'WEBHOOK_SECRET'];
+  assert.deepEqual(first.made.sort(), all);
   assert.match(first.secrets.DEVICE_KEK, /^[0-9a-f]{64}$/);
   assert.match(first.secrets.EMQX_API_KEY, /^rs1-local:.{40,}$/);
   assert.equal(statSync(path).mode & 0o777, 0o600);

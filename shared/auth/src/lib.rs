@@ -7,7 +7,8 @@
 //! - [`signed_url`]: the links under which devices download firmware;
 //! - [`jwt`]: reading tokens that others issue, and when to fetch the keys that verify them; [`operator`] and [`oidc`]
 //!   judge what operators' and users' say;
-//! - [`access_token`], [`refresh_token`]: what users get from us for theirs.
+//! - [`access_token`], [`refresh_token`]: what users get from us for theirs;
+//! - [`webhook`]: the signatures of the webhooks that we send.
 //!
 //! Everything here is a pure function of its arguments: `now` and randomness are passed in, nothing
 //! is fetched, nothing is stored. It must never know of HTTP, SQL or the Workers runtime.
@@ -32,6 +33,7 @@ pub mod operator;
 pub mod refresh_token;
 pub mod secret;
 pub mod signed_url;
+pub mod webhook;
 
 pub use credential::{DeviceKey, Vault};
 pub use secret::{KeyRing, Secret};

@@ -14,7 +14,7 @@ use crate::port::PortError;
 pub struct Check {
     /// Whether it went well.
     pub status: Status,
-    /// What is wrong, for an operator; no values of settings, no internal text.
+    /// What is wrong, or else to be known, for an operator; no values of settings, no internal text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
 }
@@ -64,6 +64,11 @@ impl Health {
         self.checks.insert("config", check);
     }
 
+    /// Notes something that is as it is.
+    pub fn tell(&mut self, name: &'static str, detail: String) {
+        self.checks.insert(name, Check { status: Status::Ok, detail: Some(detail) });
+    }
+
     /// Notes the check of something we depend on. Why it failed goes to the log, not to the caller.
     pub fn dependency(&mut self, name: &'static str, outcome: Result<(), PortError>) {
         let check = match outcome {
@@ -105,6 +110,17 @@ mod tests {
             r#"{"status":"fail","version":"1.0.0","checks":{"config":{"status":"ok"},"database":{"status":"fail","detail":"does not answer"}}}"#
         );
         assert_eq!(answer.log.as_deref(), Some("d1 cron_runs: no such table"));
+    }
+
+    #[test]
+    fn what_is_as_it_is_is_told() {
+        let mut health = Health::new();
+        health.tell("notices", "slack".to_owned());
+        let answer = health.into_answer("1.0.0");
+        assert_eq!(
+            (answer.status, answer.body.contains(r#""notices":{"status":"ok","detail":"slack"}"#)),
+            (200, true)
+        );
     }
 
     #[test]

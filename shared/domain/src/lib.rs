@@ -45,6 +45,7 @@ pub mod role;
 pub mod schema;
 pub mod security;
 pub mod time;
+pub mod together;
 pub mod topic;
 pub mod version;
 pub mod wire;

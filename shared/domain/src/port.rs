@@ -518,6 +518,34 @@ pub trait DocumentSource {
     async fn fetch(&self, url: &str) -> Result<String, PortError>;
 }
 
+/// Sends JSON to somebody's HTTP endpoint.
+pub trait Messenger {
+    /// Posts a JSON text, and reads the answer whatever its status. Redirects are not followed. Answers within ten seconds.
+    ///
+    /// # Errors
+    /// When there was no answer: it may have arrived or not.
+    async fn post(
+        &self,
+        url: &str,
+        headers: &[(&'static str, &str)],
+        body: &str,
+    ) -> Result<Posted, PortError>;
+
+    /// Lets time go by.
+    async fn pause(&self, milliseconds: u32);
+}
+
+/// The answer to what was posted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Posted {
+    /// The HTTP status.
+    pub status: u16,
+    /// `Retry-After`, as it was sent.
+    pub retry_after: Option<String>,
+    /// The body's text; empty if there was too much of it.
+    pub text: String,
+}
+
 /// Verifies public-key signatures. The Workers runtime's native `WebCrypto` does it there: an RSA
 /// implementation in wasm would be slower and would cost a third of the size budget.
 pub trait SignatureVerifier {
@@ -541,9 +569,9 @@ pub trait SignatureVerifier {
 /// A borrowed port is a port: a test lends its own to a worker.
 mod borrowed {
     use super::{
-        Answer, Archive, Broker, Bucket, Database, Digest, Inventory, KeyValue, Listing, NewObject, Outcome,
-        Param, Peer, PortError, Publication, Published, Random, RateLimiter, Reader, Request, Shelf,
-        Statement, Vault,
+        Answer, Archive, Broker, Bucket, Database, Digest, Inventory, KeyValue, Listing, Messenger,
+        NewObject, Outcome, Param, Peer, PortError, Posted, Publication, Published, Random, RateLimiter,
+        Reader, Request, Shelf, Statement, Vault,
     };
 
     impl<T: Database> Database for &T {
@@ -665,6 +693,21 @@ mod borrowed {
 
         async fn kick(&self, client_id: &str) -> Result<bool, PortError> {
             (**self).kick(client_id).await
+        }
+    }
+
+    impl<T: Messenger> Messenger for &T {
+        async fn post(
+            &self,
+            url: &str,
+            headers: &[(&'static str, &str)],
+            body: &str,
+        ) -> Result<Posted, PortError> {
+            (**self).post(url, headers, body).await
+        }
+
+        async fn pause(&self, milliseconds: u32) {
+            (**self).pause(milliseconds).await;
         }
     }
 

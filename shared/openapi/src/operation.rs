@@ -53,6 +53,8 @@ pub enum Tag {
     Downloads,
     /// Backups.
     Backups,
+    /// What people are told.
+    Notices,
     /// What EMQX calls.
     Webhooks,
     /// How the system is, and this document.
@@ -60,7 +62,7 @@ pub enum Tag {
 }
 
 impl Tag {
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::Sessions,
         Self::Devices,
         Self::Sharing,
@@ -71,6 +73,7 @@ impl Tag {
         Self::Rollouts,
         Self::Downloads,
         Self::Backups,
+        Self::Notices,
         Self::Webhooks,
         Self::Service,
     ];
@@ -95,6 +98,7 @@ impl Tag {
             Self::Backups => {
                 ("Operators: backups", "The backups of the database, and the watch over all backups.")
             }
+            Self::Notices => ("Operators: notices", "What people are told, and whether it arrived."),
             Self::Webhooks => ("Webhooks", "What EMQX calls: admission, and what devices say."),
             Self::Service => ("Service", "How the workers are, and this document."),
         }

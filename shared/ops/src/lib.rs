@@ -34,6 +34,7 @@
 )]
 
 pub mod check;
+pub mod collect;
 pub mod dump;
 pub mod hash;
 pub mod incident;

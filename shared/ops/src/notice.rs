@@ -15,13 +15,12 @@
 //! 2xx is taken; 400, 413, 415 and 422 mean that this notice will never be; everything else is tried again, later each time, for
 //! three days. What a receiver asks for with `Retry-After` (in seconds) is granted up to an hour, by the whole channel.
 
-use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use rs1_domain::UnixMillis;
 use rs1_domain::time::{DAY, HOUR, MINUTE, SECOND, as_millis};
+use rs1_domain::{UnixMillis, json};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 /// Longest summary that `PagerDuty` takes, in characters.
 const SUMMARY: usize = 1_024;
@@ -228,14 +227,17 @@ pub struct Unplanned {
 /// Slack and the webhook are told everything. `PagerDuty` is told what is an error at least, and what becomes of that; no
 /// information, which it has no word for. A test's end goes where it is needed to close what its beginning opened.
 pub fn plan(notices: &[Unplanned], configured: &[Channel]) -> Vec<(i64, Channel)> {
-    let mut paged = BTreeSet::new();
+    let mut paged = Vec::new();
     let mut planned = Vec::new();
     for notice in notices {
         let key = notice.dedup_key.as_str();
         let test = notice.source == Source::Test;
         let to_pager = match notice.what {
             What::Trigger => test || notice.severity >= Severity::Error,
-            What::Acknowledge | What::Resolve => notice.paged != 0 || paged.contains(key),
+            // Who found the database absent told `PagerDuty`, and could not note it.
+            What::Acknowledge | What::Resolve => {
+                notice.paged != 0 || paged.contains(&key) || notice.source == Source::Database
+            }
             What::Info => false,
         };
         let wanted = |channel: &Channel| match channel {
@@ -244,7 +246,7 @@ pub fn plan(notices: &[Unplanned], configured: &[Channel]) -> Vec<(i64, Channel)
         };
         for channel in configured.iter().filter(|channel| wanted(channel)) {
             if *channel == Channel::PagerDuty {
-                paged.insert(key);
+                paged.push(key);
             }
             planned.push((notice.seq, *channel));
         }
@@ -252,30 +254,51 @@ pub fn plan(notices: &[Unplanned], configured: &[Channel]) -> Vec<(i64, Channel)
     planned
 }
 
-/// The event for `PagerDuty`'s `/v2/enqueue`. `origin` names this system.
-pub fn pagerduty(notice: &Notice, routing_key: &str, origin: &str) -> Value {
-    let mut event = json!({
-        "routing_key": routing_key,
-        "event_action": notice.what.as_str(),
-        "dedup_key": pagerduty_key(notice),
-    });
-    // What is acknowledged or over is named by its key alone.
-    if notice.what == What::Trigger
-        && let Some(event) = event.as_object_mut()
-    {
-        event.insert("client".to_owned(), "RS-1 Cloud".into());
-        let payload = json!({
-            "summary": cut(&notice.summary, SUMMARY),
-            "source": origin,
-            "severity": notice.severity.as_str(),
-            "timestamp": notice.at.to_rfc3339(),
-            "component": notice.component,
-            "group": notice.source.as_str(),
-            "custom_details": {"notice_id": notice.notice_id, "detail": bounded(&notice.detail)},
-        });
-        event.insert("payload".to_owned(), payload);
+/// The event for `PagerDuty`'s `/v2/enqueue`, JSON. `origin` names this system.
+pub fn pagerduty(notice: &Notice, routing_key: &str, origin: &str) -> String {
+    #[derive(Serialize)]
+    struct Body<'a> {
+        routing_key: &'a str,
+        event_action: What,
+        dedup_key: String,
+        // What is acknowledged or over is named by its key alone.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        client: Option<&'static str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        payload: Option<Payload<'a>>,
     }
-    event
+    #[derive(Serialize)]
+    struct Payload<'a> {
+        summary: String,
+        source: &'a str,
+        severity: Severity,
+        timestamp: UnixMillis,
+        component: &'a str,
+        group: Source,
+        custom_details: Details<'a>,
+    }
+    #[derive(Serialize)]
+    struct Details<'a> {
+        notice_id: &'a str,
+        detail: Value,
+    }
+    let payload = (notice.what == What::Trigger).then(|| Payload {
+        summary: cut(&notice.summary, SUMMARY),
+        source: origin,
+        severity: notice.severity,
+        timestamp: notice.at,
+        component: &notice.component,
+        group: notice.source,
+        custom_details: Details { notice_id: &notice.notice_id, detail: bounded(&notice.detail) },
+    });
+    let body = Body {
+        routing_key,
+        event_action: notice.what,
+        dedup_key: pagerduty_key(notice),
+        client: payload.is_some().then_some("RS-1 Cloud"),
+        payload,
+    };
+    written(&body)
 }
 
 /// What `PagerDuty` knows the subject by. Attacks come from many addresses at once, and one page is enough: they are one
@@ -288,8 +311,12 @@ fn pagerduty_key(notice: &Notice) -> String {
     cut(&key, KEY)
 }
 
-/// The message for Slack's incoming webhook.
-pub fn slack(notice: &Notice, origin: &str) -> Value {
+/// The message for Slack's incoming webhook, JSON.
+pub fn slack(notice: &Notice, origin: &str) -> String {
+    #[derive(Serialize)]
+    struct Message {
+        text: String,
+    }
     let sign = match (notice.what, notice.severity) {
         (What::Resolve, _) => ":white_check_mark: Over",
         (What::Acknowledge, _) => ":eyes: Acknowledged",
@@ -306,24 +333,43 @@ pub fn slack(notice: &Notice, origin: &str) -> Value {
     let (at, id) = (notice.at.to_rfc3339(), &notice.notice_id);
     // Writing to a String cannot fail.
     let _ = write!(text, "\n_{} · {} · {at} · {id}_", escaped(origin), escaped(&notice.component));
-    json!({"text": text})
+    written(&Message { text })
 }
 
-/// The body for the webhook of our own form.
-pub fn webhook(notice: &Notice, origin: &str) -> Value {
-    json!({
-        "version": 1,
-        "id": notice.notice_id,
-        "origin": origin,
-        "source": notice.source.as_str(),
-        "dedup_key": notice.dedup_key,
-        "action": notice.what.as_str(),
-        "severity": notice.severity.as_str(),
-        "component": notice.component,
-        "summary": cut(&notice.summary, SUMMARY),
-        "at": notice.at.to_rfc3339(),
-        "detail": bounded(&notice.detail),
+/// The body for the webhook of our own form, JSON.
+pub fn webhook(notice: &Notice, origin: &str) -> String {
+    #[derive(Serialize)]
+    struct Body<'a> {
+        version: u8,
+        id: &'a str,
+        origin: &'a str,
+        source: Source,
+        dedup_key: &'a str,
+        action: What,
+        severity: Severity,
+        component: &'a str,
+        summary: String,
+        at: UnixMillis,
+        detail: Value,
+    }
+    written(&Body {
+        version: 1,
+        id: &notice.notice_id,
+        origin,
+        source: notice.source,
+        dedup_key: &notice.dedup_key,
+        action: notice.what,
+        severity: notice.severity,
+        component: &notice.component,
+        summary: cut(&notice.summary, SUMMARY),
+        at: notice.at,
+        detail: bounded(&notice.detail),
     })
+}
+
+/// These types can always be written.
+fn written(body: &impl Serialize) -> String {
+    json::write(body).unwrap_or_default()
 }
 
 /// Slack reads these three as markup.
@@ -336,8 +382,8 @@ fn cut(text: &str, characters: usize) -> String {
 }
 
 fn bounded(detail: &Value) -> Value {
-    if detail.to_string().len() > DETAIL {
-        return json!({"omitted": format!("more than {DETAIL} bytes")});
+    if written(detail).len() > DETAIL {
+        return Value::String(format!("omitted: more than {DETAIL} bytes"));
     }
     detail.clone()
 }
@@ -411,11 +457,18 @@ pub fn backoff(attempts: u32, roll: u16) -> i64 {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use proptest::prelude::*;
+    use serde_json::json;
 
     use super::*;
 
     const NOW: UnixMillis = UnixMillis(1_763_690_475_000);
+
+    fn read(body: &str) -> Value {
+        serde_json::from_str(body).unwrap()
+    }
 
     fn notice(source: Source, what: What, severity: Severity) -> Notice {
         Notice {
@@ -438,8 +491,11 @@ mod tests {
 
     #[test]
     fn pagerduty_is_sent_an_event_of_its_api() {
-        let event =
-            pagerduty(&notice(Source::Incident, What::Trigger, Severity::Error), "R", "rs1-cloud-local");
+        let event = read(&pagerduty(
+            &notice(Source::Incident, What::Trigger, Severity::Error),
+            "R",
+            "rs1-cloud-local",
+        ));
         assert_eq!(
             event,
             json!({
@@ -458,7 +514,7 @@ mod tests {
                 },
             })
         );
-        let end = pagerduty(&notice(Source::Security, What::Resolve, Severity::Error), "R", "o");
+        let end = read(&pagerduty(&notice(Source::Security, What::Resolve, Severity::Error), "R", "o"));
         assert_eq!(
             end,
             json!({"routing_key": "R", "event_action": "resolve", "dedup_key": "security:acl_violation"})
@@ -473,16 +529,17 @@ mod tests {
             detail: json!({"x": "y".repeat(20_000)}),
             ..notice(Source::Backup, What::Trigger, Severity::Critical)
         };
-        let event = pagerduty(&long, "R", "o");
+        let event = read(&pagerduty(&long, "R", "o"));
         assert_eq!(event["payload"]["summary"].as_str().map(|text| text.chars().count()), Some(1_024));
         assert_eq!(event["dedup_key"].as_str().map(str::len), Some(255));
-        assert_eq!(event["payload"]["custom_details"]["detail"]["omitted"], "more than 16000 bytes");
-        assert!(webhook(&long, "o").to_string().len() < 4_000);
+        assert_eq!(event["payload"]["custom_details"]["detail"], "omitted: more than 16000 bytes");
+        assert!(webhook(&long, "o").len() < 4_000);
     }
 
     #[test]
     fn slack_is_sent_text_in_which_nothing_is_markup_but_ours() {
-        let message = slack(&notice(Source::Incident, What::Trigger, Severity::Critical), "rs1-cloud-local");
+        let message =
+            read(&slack(&notice(Source::Incident, What::Trigger, Severity::Critical), "rs1-cloud-local"));
         assert_eq!(
             message["text"],
             "*:rotating_light: Critical*: a &lt; b &amp; c\n• one &lt;two&gt;\n_rs1-cloud-local · broker · 2025-11-21T02:01:15Z · ntc-1_"
@@ -495,14 +552,15 @@ mod tests {
             (What::Trigger, Severity::Info, "*:information_source: Notice*"),
             (What::Info, Severity::Error, "*:information_source: Notice*"),
         ] {
-            let message = slack(&notice(Source::Incident, what, severity), "o");
+            let message = read(&slack(&notice(Source::Incident, what, severity), "o"));
             assert!(message["text"].as_str().is_some_and(|text| text.starts_with(begins)), "{message}");
         }
     }
 
     #[test]
     fn the_webhook_is_sent_the_notice() {
-        let body = webhook(&notice(Source::Rollout, What::Resolve, Severity::Critical), "rs1-cloud-local");
+        let body =
+            read(&webhook(&notice(Source::Rollout, What::Resolve, Severity::Critical), "rs1-cloud-local"));
         assert_eq!(
             body,
             json!({

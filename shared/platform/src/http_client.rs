@@ -1,7 +1,7 @@
 //! Outgoing HTTP, and the signatures of what it brings.
 
 use js_sys::Promise;
-use rs1_domain::port::{DocumentSource, PortError, SignatureVerifier};
+use rs1_domain::port::{DocumentSource, Messenger, PortError, Posted, SignatureVerifier};
 use wasm_bindgen::prelude::*;
 
 use crate::task;
@@ -20,6 +20,11 @@ extern "C" {
         limit: usize,
         milliseconds: u32,
     ) -> Promise;
+    /// A promise of an answer's status, `Retry-After` and text, with line breaks between. `headers` as above.
+    #[wasm_bindgen(js_name = post)]
+    fn post_text(url: &str, headers: Vec<String>, body: &str, limit: usize, milliseconds: u32) -> Promise;
+    /// A promise that resolves after so long.
+    fn pause(milliseconds: u32) -> Promise;
     /// A promise of whether the signature is good. Copies what it is given before it returns.
     fn verify_rs256(key: &str, message: &[u8], signature: &[u8]) -> Promise;
     /// The same for the other algorithm.
@@ -66,12 +71,43 @@ pub struct Outgoing<'a> {
 /// What prevented an answer, or made it too long, or no text.
 pub async fn exchange(request: Outgoing<'_>) -> Result<(u16, String), String> {
     let Outgoing { method, url, headers, body, limit, milliseconds } = request;
-    let headers =
-        headers.iter().flat_map(|(name, value)| [(*name).to_owned(), (*value).to_owned()]).collect();
-    let packed = task::wait(&exchange_text(method, url, headers, body, limit, milliseconds)).await?;
+    let packed = task::wait(&exchange_text(method, url, flat(headers), body, limit, milliseconds)).await?;
     let packed = packed.as_string().unwrap_or_default();
     let (status, text) = packed.split_once('\n').ok_or("the answer could not be read")?;
     Ok((status.parse().map_err(|_| "the answer has no status")?, text.to_owned()))
+}
+
+/// The most of an answer that [`Messenger::post`] reads: receivers say in a few words what is wrong.
+const POSTED_BYTES: usize = 4 * 1024;
+/// The longest wait for it, in milliseconds.
+const POSTED_TIME: u32 = 10_000;
+
+impl Messenger for HttpClient {
+    async fn post(
+        &self,
+        url: &str,
+        headers: &[(&'static str, &str)],
+        body: &str,
+    ) -> Result<Posted, PortError> {
+        // The URL may hold a secret.
+        let failed = |cause: String| PortError { operation: "post".into(), cause };
+        let promise = post_text(url, flat(headers), body, POSTED_BYTES, POSTED_TIME);
+        let packed = task::wait(&promise).await.map_err(failed)?.as_string().unwrap_or_default();
+        let mut parts = packed.splitn(3, '\n');
+        let status = parts.next().and_then(|status| status.parse().ok());
+        let status = status.ok_or_else(|| failed("the answer has no status".to_owned()))?;
+        let retry_after = parts.next().filter(|text| !text.is_empty()).map(str::to_owned);
+        Ok(Posted { status, retry_after, text: parts.next().unwrap_or_default().to_owned() })
+    }
+
+    async fn pause(&self, milliseconds: u32) {
+        // It does not fail.
+        let _ = task::wait(&pause(milliseconds)).await;
+    }
+}
+
+fn flat(headers: &[(&'static str, &str)]) -> Vec<String> {
+    headers.iter().flat_map(|(name, value)| [(*name).to_owned(), (*value).to_owned()]).collect()
 }
 
 /// `WebCrypto`.

@@ -10,8 +10,8 @@ use rs1_domain::http::Stream;
 use rs1_domain::limits::{BROKER_BATCH, QUEUE_BATCH, QUEUE_SENDS};
 use rs1_domain::port::{
     Archive, Broker, Bucket, Digest, FileStore, Gzip, Inbox, Inventory, KeyValue, Lines, Listed, Listing,
-    NewObject, Opened, Peer, PortError, Publication, Published, Queue, Random, RateLimiter, Sending, Shelf,
-    Stored, Vault,
+    Messenger, NewObject, Opened, Peer, PortError, Posted, Publication, Published, Queue, Random,
+    RateLimiter, Sending, Shelf, Stored, Vault,
 };
 use rs1_domain::range::Part;
 use rs1_domain::{Answer, Request, UnixMillis};
@@ -250,6 +250,78 @@ impl Peer for MemoryPeer {
     async fn pass(&self, request: &Request, headers: &[&'static str]) -> Result<Answer, PortError> {
         self.asked.borrow_mut().push((request.clone(), headers.to_vec()));
         self.answer.borrow().clone().ok_or_else(|| PortError::new("peer", "Network connection lost."))
+    }
+}
+
+/// Something that was posted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Letter {
+    /// Where to.
+    pub url: String,
+    /// Names and values.
+    pub headers: Vec<(&'static str, String)>,
+    /// JSON.
+    pub body: String,
+}
+
+/// What a [`MemoryMessenger`] does with a letter: its status and its `Retry-After`, or no answer at all, after or before it
+/// arrived.
+pub type Receiver = Box<dyn Fn(&Letter) -> Result<(u16, Option<&'static str>), Failure>>;
+
+/// Receivers in memory.
+#[derive(Default)]
+pub struct MemoryMessenger {
+    receiver: RefCell<Option<Receiver>>,
+    taken: RefCell<Vec<Letter>>,
+    tried: Cell<u32>,
+    paused: Cell<u64>,
+}
+
+impl MemoryMessenger {
+    /// From now on letters are received like this; before, all are taken.
+    pub fn receive(
+        &self,
+        receiver: impl Fn(&Letter) -> Result<(u16, Option<&'static str>), Failure> + 'static,
+    ) {
+        *self.receiver.borrow_mut() = Some(Box::new(receiver));
+    }
+
+    /// Takes out the letters that arrived and were not refused, since the last time.
+    pub fn take(&self) -> Vec<Letter> {
+        self.taken.take()
+    }
+
+    /// How many sends were begun so far.
+    pub fn tried(&self) -> u32 {
+        self.tried.get()
+    }
+
+    /// How long somebody waited so far, in milliseconds.
+    pub fn paused(&self) -> u64 {
+        self.paused.get()
+    }
+}
+
+impl Messenger for MemoryMessenger {
+    async fn post(
+        &self,
+        url: &str,
+        headers: &[(&'static str, &str)],
+        body: &str,
+    ) -> Result<Posted, PortError> {
+        self.tried.set(self.tried.get().saturating_add(1));
+        let headers = headers.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
+        let letter = Letter { url: url.to_owned(), headers, body: body.to_owned() };
+        let answer = self.receiver.borrow().as_ref().map_or(Ok((202, None)), |receive| receive(&letter));
+        if matches!(answer, Ok((200..=299, _)) | Err(Failure::AfterCommit)) {
+            self.taken.borrow_mut().push(letter);
+        }
+        let (status, retry_after) = answer.map_err(|_| PortError::new("post", "Network connection lost."))?;
+        Ok(Posted { status, retry_after: retry_after.map(str::to_owned), text: "said".to_owned() })
+    }
+
+    async fn pause(&self, milliseconds: u32) {
+        self.paused.set(self.paused.get().saturating_add(u64::from(milliseconds)));
     }
 }
 

@@ -14,8 +14,13 @@ pub async fn check(
     config: Result<(), &BadConfig>,
     db: &impl Database,
 ) -> Answer {
+    look(worker, config, db).await.into_answer(version)
+}
+
+/// The same, for a worker that has more to tell.
+pub async fn look(worker: &str, config: Result<(), &BadConfig>, db: &impl Database) -> Health {
     let mut health = Health::new();
     health.config(config);
     health.dependency("database", db.batch(vec![cron::runs(worker)]).await.map(|_| ()));
-    health.into_answer(version)
+    health
 }

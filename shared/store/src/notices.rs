@@ -2,15 +2,14 @@
 //!
 //! Whoever has something to tell puts [`tell`] into the batch that makes it true, so that neither is without the other; what
 //! was said before is not said again. From there on it is the health worker's, once a minute: it *collects* what others left
-//! for it ([`inbox`], `alerts::outbox`), *plans* which channels each notice goes to, and *delivers*. A delivery is
+//! for it ([`inbox`], [`alerts::outbox`](crate::alerts::outbox)), *plans* which channels each notice goes to, and *delivers*. A delivery is
 //! [claimed](claim) before it is sent and [settled](settle) after; whoever claimed it and is not heard of again loses it after
 //! a while, and it is sent again. In each channel, what is about one thing goes in the order in which it was said: nothing is
 //! claimed while something earlier about it waits.
 
-use rs1_domain::UnixMillis;
-use rs1_domain::json;
 use rs1_domain::port::Statement;
 use rs1_domain::time::{as_millis, as_optional_millis};
+use rs1_domain::{RecordId, UnixMillis, json};
 use rs1_ops::notice::{Channel, Notice, Severity, Source, Unplanned, What};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
@@ -85,26 +84,7 @@ pub fn collected(state: &str, generation: i64) -> Statement {
     }
 }
 
-/// Something that is to be made into a notice.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-pub struct InboxEntry {
-    /// Its number; they rise.
-    pub entry_id: i64,
-    /// `rollout` or `security`.
-    pub source: String,
-    /// Of a rollout's event, or of a row of the security log.
-    pub kind: String,
-    /// The rollout, or whom the security log speaks of.
-    pub subject: String,
-    /// When it was.
-    #[serde(with = "as_millis")]
-    pub at: UnixMillis,
-    /// What else is known.
-    #[serde(deserialize_with = "json_text")]
-    pub detail: Value,
-}
-
-/// The first `limit` [`InboxEntry`]s, oldest first.
+/// The first `limit` [`Word`](rs1_ops::collect::Word)s, oldest first.
 pub fn inbox(limit: u32) -> Statement {
     Statement {
         name: "notice_inbox",
@@ -497,4 +477,66 @@ pub fn prune(before: UnixMillis, limit: u32) -> [Statement; 2] {
             params,
         },
     ]
+}
+
+/// How many there are of something.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Count {
+    /// Of what.
+    pub kind: String,
+    /// How many.
+    pub count: i64,
+}
+
+/// The open alerts of devices, a [`Count`] a kind. Reads all of them, out of an index: for the digest of a day.
+pub fn open_alerts() -> Statement {
+    Statement {
+        name: "notices_open_alerts",
+        sql: "/* notices_open_alerts */
+            SELECT kind, count(*) AS count FROM alerts WHERE resolved_at IS NULL GROUP BY kind",
+        params: Vec::new(),
+    }
+}
+
+/// What the security log counts since the id `since` was made, a [`Count`] a kind.
+pub fn security_since(since: &RecordId) -> Statement {
+    Statement {
+        name: "notices_security",
+        sql: "/* notices_security */
+            SELECT kind, sum(count) AS count FROM security_log WHERE id > ?1 GROUP BY kind || ''",
+        params: vec![since.as_str().into()],
+    }
+}
+
+/// A rollout that is not over.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct OpenRollout {
+    /// Which.
+    pub rollout_id: String,
+    /// Of what.
+    pub version: String,
+    /// How it is.
+    pub status: String,
+}
+
+/// The latest [`OpenRollout`]s.
+pub fn open_rollouts(limit: u32) -> Statement {
+    Statement {
+        name: "notices_open_rollouts",
+        sql: "/* notices_open_rollouts */
+            SELECT rollout_id, version, status FROM rollouts INDEXED BY rollouts_open
+            WHERE settled = 0 AND status <> 'PENDING' LIMIT ?1",
+        params: vec![limit.into()],
+    }
+}
+
+/// How many devices have been silent since `since` began and are, up to `most`.
+pub fn silent_devices(since: &RecordId, most: u32) -> Statement {
+    Statement {
+        name: "notices_silent_devices",
+        sql: "/* notices_silent_devices */
+            SELECT 'device_offline' AS kind, count(*) AS count FROM (
+              SELECT 1 FROM alerts WHERE alert_id > ?1 AND kind = 'device_offline' AND resolved_at IS NULL LIMIT ?2)",
+        params: vec![since.as_str().into(), most.into()],
+    }
 }

@@ -11,9 +11,10 @@ use pollster::block_on;
 use rs1_domain::UnixMillis;
 use rs1_domain::security::{SecurityEvent, Severity as Grade};
 use rs1_domain::time::{DAY, HOUR, MINUTE};
+use rs1_ops::collect::Word;
 use rs1_ops::notice::{Channel, Notice, Severity, Source, Unplanned, What};
 use rs1_store::native::NativeDatabase;
-use rs1_store::notices::{self, Claimed, DeliveryState, If, InboxEntry, NoticeRow, Settled};
+use rs1_store::notices::{self, Claimed, DeliveryState, If, NoticeRow, Settled};
 use rs1_store::sql::{PageRequest, first_row, rows};
 use rs1_store::{Database, Statement, alerts, security};
 use serde_json::json;
@@ -117,7 +118,7 @@ fn what_depends_on_a_change_is_told_only_with_it() {
 fn two_who_collect_at_once_tell_and_take_once() {
     let outbox = Outbox::new();
     outbox.run(vec![record("203.0.113.7", Grade::High), record("203.0.113.8", Grade::High)]);
-    let entries: Vec<InboxEntry> = outbox.rows(notices::inbox(10));
+    let entries: Vec<Word> = outbox.rows(notices::inbox(10));
     let collect = |said: &str, taken: &[i64], generation| {
         outbox.run(vec![
             notices::tell(&[notice(said, "k", What::Trigger)], If::Uncollected(generation), NOW).unwrap(),
@@ -130,7 +131,7 @@ fn two_who_collect_at_once_tell_and_take_once() {
     assert_eq!(collect("first", &[entries[0].entry_id], 0), [1, 1, 0, 1]);
     assert_eq!(collect("second", &[entries[0].entry_id, entries[1].entry_id], 0), [0, 0, 0, 0]);
     assert_eq!(collect("second", &[entries[1].entry_id], 1), [1, 1, 0, 1]);
-    assert!(outbox.rows::<InboxEntry>(notices::inbox(10)).is_empty());
+    assert!(outbox.rows::<Word>(notices::inbox(10)).is_empty());
 }
 
 #[test]
@@ -259,7 +260,7 @@ fn the_security_log_leaves_word_of_what_is_high_once_a_window() {
     let outbox = Outbox::new();
     outbox.run(vec![record("203.0.113.7", Grade::High), record("203.0.113.7", Grade::High)]);
     outbox.run(vec![record("203.0.113.8", Grade::Warning)]);
-    let entries: Vec<InboxEntry> = outbox.rows(notices::inbox(10));
+    let entries: Vec<Word> = outbox.rows(notices::inbox(10));
     assert_eq!(entries.len(), 1);
     assert_eq!((entries[0].kind.as_str(), entries[0].subject.as_str()), ("acl_violation", "203.0.113.7"));
     assert_eq!(
@@ -267,7 +268,7 @@ fn the_security_log_leaves_word_of_what_is_high_once_a_window() {
         json!({"id": "sec-203.0.113.7", "peerhost": "203.0.113.7", "detail": {"topic": "x"}})
     );
     outbox.0.execute("UPDATE security_log SET severity = 'high'").unwrap();
-    assert_eq!(outbox.rows::<InboxEntry>(notices::inbox(10)).len(), 2, "it was raised");
+    assert_eq!(outbox.rows::<Word>(notices::inbox(10)).len(), 2, "it was raised");
 }
 
 #[test]
@@ -285,7 +286,7 @@ fn rollouts_leave_word_of_halts_and_of_their_ends() {
                ('rol-1', 6, 'paused', '{\"cause\":\"key_revoked\"}'), ('rol-1', 7, 'aborted', NULL), ('rol-1', 8, 'paused', NULL)",
         )
         .unwrap();
-    let entries: Vec<InboxEntry> = outbox.rows(notices::inbox(10));
+    let entries: Vec<Word> = outbox.rows(notices::inbox(10));
     let told: Vec<_> = entries.iter().map(|entry| (entry.kind.as_str(), entry.at.0)).collect();
     assert_eq!(told, [("halted", 3), ("resumed", 4), ("paused", 6), ("aborted", 7)]);
     assert_eq!(entries[0].detail, json!({"event": 3, "actor": null, "detail": {"says": "no"}}));

@@ -12,6 +12,7 @@ import { startCloud } from '../../../local/lib/cloud.mjs';
 import { makeDevice } from '../../../local/lib/credentials.mjs';
 import { httpClient } from '../../../local/lib/http.mjs';
 import { freePorts } from '../../../local/lib/ports.mjs';
+import { startReceivers } from '../../../local/lib/receivers.mjs';
 import { generateSecrets } from '../../../local/lib/secrets.mjs';
 import { readWorkers } from '../../../local/lib/workers.mjs';
 import { emqxCaller, startEmqxApi } from './emqx.mjs';
@@ -48,6 +49,7 @@ export async function startHarness(options = {}) {
   const lines = [];
   const deadLetters = [];
   const refused = [];
+  const receivers = startReceivers({ secrets, onRefused: (line) => refused.push(line) });
   const idp = await startIdentityProvider({ port: ports.idp });
   const emqxApi = await startEmqxApi({ port: ports.emqx, key: secrets.EMQX_API_KEY });
   const closers = [() => idp.close(), () => emqxApi.close()];
@@ -59,7 +61,7 @@ export async function startHarness(options = {}) {
       ports,
       persist,
       batchTimeout,
-      intercept,
+      intercept: async (request, url) => (await intercept?.(request, url)) ?? receivers.intercept(request, url),
       onLine: (line) => faults.takeLine(line) || lines.push(line),
       onDeadLetter: (letter) => deadLetters.push(letter),
       onRefused: (line) => refused.push(line),
@@ -103,8 +105,10 @@ export async function startHarness(options = {}) {
     faults,
     /** Messages that ended in a dead-letter queue. */
     deadLetters,
-    /** Requests to the internet that were not sent. */
+    /** Requests to the internet that were not sent, and notices that their receivers refused. */
     refused,
+    /** PagerDuty, Slack and the receiver of the webhook. */
+    receivers,
     /** Every line that the workers wrote to their consoles. */
     lines,
     /** Those lines that are JSON objects, parsed. @param {Record<string, unknown>} [like] members they must have */

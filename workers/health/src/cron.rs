@@ -9,7 +9,7 @@ use rs1_store::cron;
 use crate::backup::{self, Budget};
 use crate::config::Config;
 use crate::world::{Ports, World};
-use crate::{firmware, watch};
+use crate::{firmware, notices, watch};
 
 /// The trigger that begins a backup.
 const DAILY: &str = "0 3 * * *";
@@ -23,6 +23,9 @@ pub async fn tick<P: Ports>(
     config: Result<&Config, &BadConfig>,
     world: &World<'_, P>,
 ) -> Result<String, PortError> {
+    if tick.cron == notices::CRON {
+        return notices::tick(tick, config, world).await;
+    }
     let World { db, vault, gzip, clock, .. } = world;
     let ports = backup::Ports { db, vault, gzip, clock: *clock };
     cron::leased(db, "health", tick, async || {

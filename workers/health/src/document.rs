@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 
 use rs1_domain::problem::Kind;
 use rs1_openapi::{Caller, Host, Operation, Reason, Tag, sample};
+use rs1_ops::notice::{Channel, Severity, Source, What};
 use rs1_ops::plan::{Manifest, ManifestPart};
 use rs1_store::backups::BackupRow;
+use rs1_store::notices::{DeliveryRow, DeliveryState, NoticeRow};
 use rs1_store::sql::Page;
 use rs1_store::watch::WatchRow;
 use schemars::JsonSchema;
@@ -44,7 +46,7 @@ struct Watch {
 /// Every operation.
 pub fn operations() -> Vec<Operation> {
     let health = Operation::get("/health", "health", "How this worker is").on(Host::Status);
-    [vec![sample::health(health)], backups()].into_iter().flatten().collect()
+    [vec![sample::health(health)], backups(), notices()].into_iter().flatten().collect()
 }
 
 fn of_operator(operation: Operation) -> Operation {
@@ -140,6 +142,84 @@ fn backups() -> Vec<Operation> {
     ]
 }
 
+/// A test of the channels that was begun.
+#[derive(JsonSchema, Serialize)]
+struct NoticeTest {
+    /// The notices: that it began, and that it is over.
+    notice_ids: Vec<String>,
+    /// The channels that are configured.
+    channels: Vec<Channel>,
+}
+
+fn notices() -> Vec<Operation> {
+    let of_notices = |operation: Operation| operation.on(Host::Status).of(Tag::Notices, Caller::Operator);
+    let id = || sample::record_id("ntc").to_string();
+    let sent = DeliveryRow {
+        channel: Channel::PagerDuty,
+        state: DeliveryState::Sent,
+        attempts: 2,
+        next_at: None,
+        status: Some(202),
+        error: None,
+        settled_at: Some(sample::NOW.plus(61_000)),
+    };
+    let waiting = DeliveryRow {
+        channel: Channel::Slack,
+        state: DeliveryState::Waiting,
+        attempts: 1,
+        next_at: Some(sample::NOW.plus(90_000)),
+        status: Some(500),
+        error: Some("status 500: rollup_error".to_owned()),
+        settled_at: None,
+    };
+    let notice = NoticeRow {
+        seq: 1,
+        notice_id: id(),
+        source: Source::Rollout,
+        dedup_key: format!("rollout:{}", sample::record_id("rol").as_str()),
+        action: What::Trigger,
+        severity: Severity::Critical,
+        component: "updates".to_owned(),
+        summary: "Rollout was halted: 6 of 20 devices with an outcome failed".to_owned(),
+        at: sample::NOW,
+        created_at: sample::NOW.plus(30_000),
+        detail: json!({"event": 7}),
+        deliveries: vec![sent, waiting],
+    };
+    let test = NoticeTest { notice_ids: vec![id(), id()], channels: Channel::ALL.to_vec() };
+    let words = |words: &[&str]| json!({"type": "string", "enum": words});
+    let no_parameter = [("?colour", "is not known; known are ")];
+    vec![
+        of_notices(Operation::get("/admin/notices", "listNotices", "What people were told"))
+            .about("With how far each notice is in each channel that it goes to. Kept for 90 days.")
+            .query_of("state", "Only those with a delivery like this.", words(&["waiting", "sent", "failed"]))
+            .query_of("source", "Only these.", words(&Source::ALL.map(Source::as_str)))
+            .paged("^[0-9]{1,15}$")
+            .answers(200, "A page, latest first", &Page { items: vec![notice.clone()], next_cursor: None })
+            .refuses_faults(&[("?state", "must be waiting, sent or failed")]),
+        of_notices(Operation::post("/admin/notices/test", "testNotices", "Try the channels"))
+            .about("Each channel that is configured is told that this is a test, and `PagerDuty` that it is over.")
+            .answers(202, "The clock sends it within a minute", &test)
+            .refuses(Kind::Conflict, "no channel is configured")
+            .refuses_faults(&no_parameter),
+        of_notices(Operation::post("/admin/notices/{id}/retry", "retryNotice", "Send a notice again"))
+            .about(
+                "Where it waits or was given up, and nothing later about the same has arrived. \
+                 The same again is the same.",
+            )
+            .path_of(
+                "id",
+                "The notice.",
+                json!({"type": "string", "pattern": sample::record_pattern("ntc")}),
+                sample::record_id("ntc").as_str(),
+            )
+            .answers(202, "The clock sends it within a minute", &notice)
+            .refuses(Kind::NotFound, "there is no such notice")
+            .refuses(Kind::Conflict, "nothing of it is to be sent again: it arrived, is being sent, or was overtaken")
+            .refuses_faults(&no_parameter),
+    ]
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -151,8 +231,15 @@ mod tests {
     use super::*;
 
     /// One route of each kind; that none is missing is the compiler's to say, by [`place`].
-    const ONE_EACH: [Route<'static>; 4] =
-        [Route::Health, Route::Backups, Route::Watch, Route::Backup("2026-01-20")];
+    const ONE_EACH: [Route<'static>; 7] = [
+        Route::Health,
+        Route::Backups,
+        Route::Watch,
+        Route::Backup("2026-01-20"),
+        Route::Notices,
+        Route::NoticeTest,
+        Route::NoticeRetry("ntc-1"),
+    ];
 
     fn place(route: &Route<'_>) -> usize {
         match route {
@@ -160,6 +247,9 @@ mod tests {
             Route::Backups => 1,
             Route::Watch => 2,
             Route::Backup(_) => 3,
+            Route::Notices => 4,
+            Route::NoticeTest => 5,
+            Route::NoticeRetry(_) => 6,
         }
     }
 

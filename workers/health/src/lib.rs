@@ -1,8 +1,9 @@
 //! The health worker: it watches the others, and backs the database up every day. So far it answers for its own
-//! health, makes the backups and watches over all of them; checks and incidents are built on this.
+//! health, makes the backups and watches over all of them, and tells people what they are to know; checks and incidents are built
+//! on this.
 //!
-//! - [`routes`]: `/health`, and `/admin/backups` for operators;
-//! - [`cron`]: the ticks; [`backup`], [`firmware`] and [`watch`] are what they do;
+//! - [`routes`]: `/health`, and `/admin/backups` and `/admin/notices` for operators;
+//! - [`cron`]: the ticks; [`backup`], [`firmware`], [`watch`] and [`notices`] are what they do;
 //! - [`world`]: the ports that they are given.
 //!
 //! All of it is plain Rust over ports, so native tests run it; only the last lines of this file know the Workers runtime.
@@ -10,10 +11,12 @@
 pub mod backup;
 pub mod config;
 pub mod cron;
+pub mod digest;
 #[cfg(feature = "schema")]
 pub mod document;
 pub mod firmware;
 pub mod handlers;
+pub mod notices;
 pub mod routes;
 pub mod watch;
 pub mod world;
@@ -58,6 +61,7 @@ mod worker {
         type Shelf = R2<'a>;
         type Documents = HttpClient;
         type Signatures = WebCrypto;
+        type Messenger = HttpClient;
         type Random = Crypto;
     }
 
@@ -74,6 +78,7 @@ mod worker {
             company: R2::new(env, "COMPANY_BACKUPS"),
             documents: HttpClient,
             signatures: WebCrypto,
+            messenger: HttpClient,
             random: Crypto,
             keys: KEYS.with(|keys| *keys),
             clock: &clock::now,

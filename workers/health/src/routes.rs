@@ -5,10 +5,11 @@
 use rs1_api::{audit, operator};
 use rs1_domain::config::BadConfig;
 use rs1_domain::{Answer, Method, Problem, Request, limits};
+use rs1_ops::notice::Channel;
 use rs1_store::health;
 
 use crate::config::Config;
-use crate::handlers::backups;
+use crate::handlers::{backups, notices};
 use crate::world::{Ports, World};
 
 /// The request headers that this worker reads.
@@ -25,6 +26,12 @@ pub enum Route<'a> {
     Watch,
     /// One backup.
     Backup(&'a str),
+    /// What people were told.
+    Notices,
+    /// A try of the channels.
+    NoticeTest,
+    /// Another try of a notice.
+    NoticeRetry(&'a str),
 }
 
 impl<'a> Route<'a> {
@@ -36,6 +43,9 @@ impl<'a> Route<'a> {
             ["admin", "backups"] => Self::Backups,
             ["admin", "backups", "watch"] => Self::Watch,
             ["admin", "backups", id] if !id.is_empty() => Self::Backup(id),
+            ["admin", "notices"] => Self::Notices,
+            ["admin", "notices", "test"] => Self::NoticeTest,
+            ["admin", "notices", id, "retry"] if !id.is_empty() => Self::NoticeRetry(id),
             _ => return None,
         })
     }
@@ -47,19 +57,23 @@ impl<'a> Route<'a> {
             Self::Backups => "/admin/backups",
             Self::Watch => "/admin/backups/watch",
             Self::Backup(_) => "/admin/backups/{id}",
+            Self::Notices => "/admin/notices",
+            Self::NoticeTest => "/admin/notices/test",
+            Self::NoticeRetry(_) => "/admin/notices/{id}/retry",
         }
     }
 
     pub(crate) fn methods(&self) -> &'static [Method] {
         match self {
             Self::Backups => &[Method::Get, Method::Head, Method::Post],
-            Self::Health | Self::Watch | Self::Backup(_) => &[Method::Get, Method::Head],
+            Self::NoticeTest | Self::NoticeRetry(_) => &[Method::Post],
+            Self::Health | Self::Watch | Self::Backup(_) | Self::Notices => &[Method::Get, Method::Head],
         }
     }
 
     fn target(&self) -> Option<&'a str> {
         match self {
-            Self::Backup(id) => Some(id),
+            Self::Backup(id) | Self::NoticeRetry(id) => Some(id),
             _ => None,
         }
     }
@@ -98,7 +112,17 @@ async fn answer(
     }
     let db = &world.db;
     if *route == Route::Health {
-        return Ok(health::check("health", env!("CARGO_PKG_VERSION"), config.map(|_| ()), db).await);
+        let mut health = health::look("health", config.map(|_| ()), db).await;
+        if let Ok(config) = config {
+            let configured: Vec<_> = config.channels.configured().into_iter().map(Channel::as_str).collect();
+            let configured = if configured.is_empty() {
+                "no channel is configured".to_owned()
+            } else {
+                configured.join(", ")
+            };
+            health.tell("notices", configured);
+        }
+        return Ok(health.into_answer(env!("CARGO_PKG_VERSION")));
     }
     let config =
         config.map_err(|faults| Problem::unavailable(format!("configuration: {}", faults.0.join("; "))))?;
@@ -112,6 +136,11 @@ async fn answer(
         (Route::Backups, _) => backups::list(db, request).await,
         (Route::Watch, _) => backups::watched(db, request).await,
         (Route::Backup(id), _) => backups::one(db, &world.vault, id, request).await,
+        (Route::Notices, _) => notices::list(db, request).await,
+        (Route::NoticeRetry(id), _) => notices::retry(db, id, request).await,
+        (Route::NoticeTest, _) => {
+            notices::test(db, &world.random, &config.channels, &operator, request).await
+        }
     }
 }
 
@@ -128,6 +157,11 @@ mod tests {
             ("/admin/backups/2026-11-21", Some(Route::Backup("2026-11-21"))),
             ("/admin/backups/", None),
             ("/admin/backups/2026-11-21/", None),
+            ("/admin/notices", Some(Route::Notices)),
+            ("/admin/notices/test", Some(Route::NoticeTest)),
+            ("/admin/notices/ntc-1/retry", Some(Route::NoticeRetry("ntc-1"))),
+            ("/admin/notices/ntc-1", None),
+            ("/admin/notices//retry", None),
             ("/admin", None),
             ("/", None),
         ] {

@@ -5,7 +5,9 @@ use std::cell::RefCell;
 
 use rs1_auth::jwt::KeyCache;
 use rs1_domain::UnixMillis;
-use rs1_domain::port::{Database, DocumentSource, Gzip, Random, Reader, Shelf, SignatureVerifier, Vault};
+use rs1_domain::port::{
+    Database, DocumentSource, Gzip, Messenger, Random, Reader, Shelf, SignatureVerifier, Vault,
+};
 
 /// The kinds of ports: the runtime's in the worker, doubles in native tests.
 pub trait Ports {
@@ -21,6 +23,8 @@ pub trait Ports {
     type Documents: DocumentSource;
     /// Verifies operators' tokens.
     type Signatures: SignatureVerifier;
+    /// Sends what people are told.
+    type Messenger: Messenger;
     /// Randomness.
     type Random: Random;
 }
@@ -41,6 +45,8 @@ pub struct World<'a, P: Ports> {
     pub documents: P::Documents,
     /// Verifies operators' tokens.
     pub signatures: P::Signatures,
+    /// Sends what people are told.
+    pub messenger: P::Messenger,
     /// Randomness.
     pub random: P::Random,
     /// The operators' keys as fetched last; lives as long as the isolate.

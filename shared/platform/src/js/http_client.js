@@ -16,15 +16,28 @@ export async function fetch_text(url, limit, milliseconds) {
 
 // `headers` are names and values in turn, flat.
 export async function exchange(method, url, headers, body, limit, milliseconds) {
+  const response = await request(method, url, headers, body, milliseconds);
+  return `${response.status}\n${await bounded(response, limit)}`;
+}
+
+// What was taken was taken, whatever else the answer says: its text is for the log.
+export async function post(url, headers, body, limit, milliseconds) {
+  const response = await request("POST", url, headers, body, milliseconds);
+  const text = await bounded(response, limit).catch(() => "");
+  return `${response.status}\n${response.headers.get("retry-after") ?? ""}\n${text}`;
+}
+
+export const pause = (milliseconds) => new Promise((done) => setTimeout(done, milliseconds));
+
+function request(method, url, headers, body, milliseconds) {
   const pairs = headers.flatMap((name, i) => (i % 2 === 0 ? [[name, headers[i + 1]]] : []));
-  const response = await fetch(url, {
+  return fetch(url, {
     method,
     headers: Object.fromEntries(pairs),
     body,
     redirect: "manual",
     signal: AbortSignal.timeout(milliseconds),
   });
-  return `${response.status}\n${await bounded(response, limit)}`;
 }
 
 // Leaving the loop early cancels the body.

@@ -2,3 +2,4 @@
 //! respond.
 
 pub mod backups;
+pub mod notices;

@@ -11,7 +11,7 @@ use rs1_auth::jwt::KeyCache;
 use rs1_domain::event::Tick;
 use rs1_domain::port::{Database, DocumentSource, PortError, SignatureVerifier, Statement};
 use rs1_domain::{Answer, Method, Request, RequestId, UnixMillis};
-use rs1_store::doubles::{Counting, LibraryGzip, MemoryShelf, MemoryVault};
+use rs1_store::doubles::{Counting, LibraryGzip, MemoryMessenger, MemoryShelf, MemoryVault};
 use rs1_store::native::NativeDatabase;
 use rs1_store::security::{self, SecurityRow};
 use rs1_store::sql::{PageRequest, rows};
@@ -30,6 +30,7 @@ pub struct Cloud {
     pub vault: MemoryVault,
     pub firmware: MemoryShelf,
     pub company: MemoryShelf,
+    pub messenger: MemoryMessenger,
     pub random: Counting,
     pub keys: RefCell<KeyCache>,
     pub now: Cell<UnixMillis>,
@@ -43,6 +44,12 @@ pub fn setting(name: &str) -> Option<String> {
         "OPERATOR_AUDIENCE" => "ops",
         "OPERATOR_JWKS_URL" => "https://opticworks.example/certs",
         "WATCHED_BACKUPS" => "postgres/ daily 30, snapshots/ weekly 28",
+        "PAGERDUTY_URL" => "https://pagerduty.example",
+        "PAGERDUTY_ROUTING_KEY" => "0123456789abcdef0123456789abcdef",
+        "SLACK_WEBHOOK_URL" => "https://slack.example/services/T/B/x",
+        "NOTICE_WEBHOOK_URL" => "https://receiver.example/notices",
+        "NOTICE_WEBHOOK_SECRET" => "a secret that is at least so long",
+        "DIGEST_AT" => "08:00",
         _ => return None,
     };
     Some(value.to_owned())
@@ -56,6 +63,7 @@ impl Cloud {
             vault: MemoryVault::default(),
             firmware: MemoryShelf::default(),
             company: MemoryShelf::default(),
+            messenger: MemoryMessenger::default(),
             random: Counting::default(),
             keys: RefCell::new(KeyCache::new()),
             now: Cell::new(NOW),
@@ -119,6 +127,7 @@ impl Cloud {
             company: &self.company,
             documents: Certificates,
             signatures: AnySignature,
+            messenger: &self.messenger,
             random: &self.random,
             keys: &self.keys,
             clock,
@@ -157,6 +166,7 @@ impl<'a> Ports for Doubles<'a> {
     type Shelf = &'a MemoryShelf;
     type Documents = Certificates;
     type Signatures = AnySignature;
+    type Messenger = &'a MemoryMessenger;
     type Random = &'a Counting;
 }
 
