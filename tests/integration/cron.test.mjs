@@ -162,7 +162,7 @@ test('the hourly sweep closes hours, and drops what is past its time', async () 
   }
 
   const { line } = await run(worker, cron, now);
-  assert.equal(line.log, '1 hours sealed, 1 deleted; 0 events, 0 alerts deleted; 1 security, 1 audit, 1 failure, 0 diagnostics, 0 session rows deleted');
+  assert.equal(line.log, '1 hours sealed, 1 deleted; 0 events, 0 alerts deleted; 1 security, 1 audit, 1 failure, 0 diagnostics, 0 session rows deleted; 0 objects found');
   const left = await cloud.rows('SELECT hour, seen IS NULL AS sealed FROM telemetry_rollups WHERE device_id = ? ORDER BY hour', device.id);
   assert.deepEqual(
     left.map(({ hour: at, sealed }) => [at, sealed === 1]),

@@ -3,7 +3,8 @@
 
 use rs1_domain::config::BadConfig;
 use rs1_domain::event::Tick;
-use rs1_domain::port::PortError;
+use rs1_domain::port::{Database, PortError};
+use rs1_domain::time::{DAY, HOUR, MINUTE};
 use rs1_store::cron;
 
 use crate::backup::{self, Budget};
@@ -13,6 +14,9 @@ use crate::{firmware, notices, watch};
 
 /// The trigger that begins a backup.
 const DAILY: &str = "0 3 * * *";
+
+/// How many milliseconds after midnight the day's backup has been begun, if its trigger came: ten minutes after that.
+const BEGUN_BY: i64 = 3 * HOUR + 10 * MINUTE;
 
 /// Runs a trigger, unless that run was taken before. What it did, for the log.
 ///
@@ -30,8 +34,9 @@ pub async fn tick<P: Ports>(
     let ports = backup::Ports { db, vault, gzip, clock: *clock };
     cron::leased(db, "health", tick, async || {
         if tick.cron != DAILY {
+            let begun = make_up(db, tick).await;
             let made = backup::advance(&ports, Budget::OFTEN).await;
-            return all([made, watch::look(world, config, tick.now).await]);
+            return all([begun, made, watch::look(world, config, tick.now).await]);
         }
         backup::begin(db, &tick.scheduled.date(), None, tick.now).await?;
         let made = backup::advance(&ports, Budget::DAILY).await;
@@ -41,8 +46,15 @@ pub async fn tick<P: Ports>(
     .await
 }
 
+/// Begins the day's backup if its trigger was lost, or the database failed just then; otherwise this changes nothing.
+async fn make_up(db: &impl Database, tick: &Tick) -> Result<String, PortError> {
+    let late = tick.scheduled.0.rem_euclid(DAY) >= BEGUN_BY;
+    let begun = late && backup::begin(db, &tick.scheduled.date(), None, tick.now).await?;
+    Ok(if begun { "the daily trigger did not come".to_owned() } else { String::new() })
+}
+
 /// What all of them did, or what failed first.
 fn all<const N: usize>(duties: [Result<String, PortError>; N]) -> Result<String, PortError> {
     let done: Vec<String> = duties.into_iter().collect::<Result<_, _>>()?;
-    Ok(done.join("; "))
+    Ok(done.into_iter().filter(|done| !done.is_empty()).collect::<Vec<_>>().join("; "))
 }

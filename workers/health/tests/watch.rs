@@ -191,10 +191,29 @@ fn a_bad_configuration_hides_nothing_that_needs_none() {
 #[test]
 fn a_day_without_a_backup_is_an_alarm() {
     let cloud = well();
-    cloud.pass(25 * HOUR);
+    cloud.pass(26 * HOUR);
     stock(&cloud);
-    let faults = look(&cloud, "backup")["faults"].clone();
+    cloud.db.fail_statement("backup_begin", Some(Failure::BeforeCommit));
+    assert!(cloud.tick(OFTEN).is_err(), "the day's cannot be begun");
+    let faults = said(&cloud, "backup")["faults"].clone();
     assert_eq!(faults, json!(["no backup of the last 26 hours is whole: the latest is 2026-01-20"]));
+}
+
+#[test]
+fn a_daily_trigger_that_is_lost_is_made_up_for_ten_minutes_later() {
+    let cloud = well();
+    cloud.now.set(UnixMillis(NOW.0 + DAY + 9 * MINUTE));
+    let said = cloud.tick(OFTEN).unwrap();
+    assert!(said.contains("no backup to make"), "{said}");
+    cloud.pass(MINUTE);
+    let said = cloud.tick(OFTEN).unwrap();
+    assert!(said.contains("backup 2026-01-21 is whole"), "{said}");
+    cloud.pass(5 * MINUTE);
+    let said = cloud.tick(OFTEN).unwrap();
+    assert!(said.contains("no backup to make"), "{said}");
+    let listed = body(&cloud.get("/admin/backups"));
+    assert_eq!(listed["items"][0]["backup_id"], "2026-01-21");
+    assert_eq!(listed["items"][0]["requested_by"], Value::Null);
 }
 
 /// Artifacts of which R2 has the bytes; their keys.
