@@ -10,7 +10,7 @@ import { eventually, makeDevice, startHarness } from './support/harness.mjs';
 let cloud;
 let token;
 before(async () => {
-  cloud = await startHarness({ only: ['device-api', 'telemetry'], batchTimeout: 0.05 });
+  cloud = await startHarness({ only: ['device-api', 'history', 'telemetry'], batchTimeout: 0.05 });
   token = await cloud.adminToken({ email: 'ada@optic.works' });
 });
 after(() => cloud?.stop());
@@ -110,6 +110,8 @@ test('a parameter that is wrong, or that nobody knows, is named', async () => {
     ['devices?Limit=5', ['?Limit']],
     ['security-log?cursor=aud-1', ['?cursor']],
     ['security-log?limit=1000&kinds=x', ['?limit', '?kinds']],
+    ['security-log?kind=nothing&severity=low&from=now&to=5', ['?kind', '?severity', '?from', '?to']],
+    [`security-log?subject=${'x'.repeat(257)}&peerhost=${'x'.repeat(257)}`, ['?subject', '?peerhost']],
     [`devices/${id}?limit=1`, ['?limit']],
     [`devices/${id}/telemetry?hours=0`, ['?hours']],
     [`devices/${id}/telemetry?hours=721`, ['?hours']],
@@ -123,7 +125,7 @@ test('a parameter that is wrong, or that nobody knows, is named', async () => {
     `devices?cursor=${id}`,
     'devices?',
     'devices?&',
-    'security-log?kind=nothing',
+    'security-log?kind=secret_rotated',
   ]) {
     isStatus(await get(path), 200);
   }
@@ -170,57 +172,72 @@ test('the hours of a device, as many as are asked for', async () => {
   }
 });
 
-test('the security log is newest first, by kind, page by page', async () => {
-  const ulid = (n) => `01K${String(n).padStart(23, '0')}`;
-  const kindOf = (n) => (n % 5 === 0 ? 'spec_rare' : 'spec_often');
-  const rows = Array.from({ length: 25 }, (_, n) => ({ id: `sec-${ulid(n)}`, kind: kindOf(n), at: 1_768_903_200_000 + n }));
-  for (const { id, kind, at } of rows) {
+const ALPHABET = '0123456789ABCDEFGHJKMNPQRSTVWXYZ';
+/** A ULID of that time. */
+const ulidAt = (time) => Array.from({ length: 10 }, (_, n) => ALPHABET[Math.floor(time / 32 ** (9 - n)) % 32]).join('') + '0'.repeat(16);
+/** Rows of the security log: every fifth about firmware, the others of topics; a second apart. */
+const logged = Array.from({ length: 25 }, (_, n) => {
+  const at = Date.parse('2026-01-20T10:00:00Z') + n * 1000;
+  const rest = n % 5 === 0 ? { kind: 'firmware_rejected', severity: 'high', subject: `device-${n}` } : { kind: 'acl_violation', severity: 'warning', subject: '203.0.113.7' };
+  return { id: `sec-${ulidAt(at)}`, at, peerhost: n % 5 === 0 ? `203.0.113.${n}` : '203.0.113.7', ...rest };
+});
+
+test('the security log is newest first, as it is asked for, page by page', async () => {
+  for (const { id, kind, severity, subject, peerhost, at } of logged) {
     await cloud.rows(
-      `INSERT INTO security_log (id, kind, severity, subject, detail, count, first_at, last_at, window_key)
-       VALUES (?, ?, 'warning', 'x', '{"a":1}', 3, ?, ?, ?)`,
-      ...[id, kind, at, at, id],
+      `INSERT INTO security_log (id, kind, severity, subject, peerhost, detail, count, first_at, last_at, window_key)
+       VALUES (?, ?, ?, ?, ?, '{"a":1}', 3, ?, ?, ?)`,
+      ...[id, kind, severity, subject, peerhost, at, at, id],
     );
   }
-  const newestFirst = (kind) =>
-    rows
-      .filter((row) => !kind || row.kind === kind)
-      .map(({ id }) => id)
-      .reverse();
-  const rare = await pages('security-log?kind=spec_rare', 2);
-  assert.deepEqual(
-    rare.map(({ length }) => length),
-    [2, 2, 1],
-  );
-  assert.deepEqual(
-    rare.flat().map(({ id }) => id),
-    newestFirst('spec_rare'),
-  );
-  assert.deepEqual(
-    (await pages('security-log?kind=spec_often', 7)).flat().map(({ id }) => id),
-    newestFirst('spec_often'),
-  );
-  const all = (await pages('security-log', 4)).flat();
-  assert.deepEqual(
-    all.filter(({ kind }) => kind.startsWith('spec_')).map(({ id }) => id),
-    newestFirst(),
-  );
-  assert.deepEqual(
-    all.map(({ id }) => id),
-    all
-      .map(({ id }) => id)
-      .sort()
-      .reverse(),
-    'all kinds in one order',
-  );
-  assert.deepEqual(rare[0][0], {
-    ...{ id: rows[20].id, kind: 'spec_rare', severity: 'warning', subject: 'x', peerhost: null, count: 3 },
-    ...{ first_at: '2026-01-20T10:00:00.020Z', last_at: '2026-01-20T10:00:00.020Z', detail: { a: 1 } },
+  const to = 'to=2026-01-20T11:00:00Z';
+  for (const [query, wanted, limit] of [
+    [to, () => true, 4],
+    [`kind=firmware_rejected&${to}`, ({ kind }) => kind === 'firmware_rejected', 2],
+    [`kind=acl_violation&${to}`, ({ kind }) => kind === 'acl_violation', 7],
+    [`severity=high&${to}`, ({ severity }) => severity === 'high', 2],
+    [`severity=high&kind=acl_violation&${to}`, () => false, 2],
+    [`subject=203.0.113.7&${to}`, ({ subject }) => subject === '203.0.113.7', 6],
+    [`subject=device-10&${to}`, ({ subject }) => subject === 'device-10', 6],
+    [`peerhost=203.0.113.7&${to}`, ({ peerhost }) => peerhost === '203.0.113.7', 6],
+    [`peerhost=203.0.113.10&${to}`, ({ peerhost }) => peerhost === '203.0.113.10', 6],
+    ['from=2026-01-20T10:00:05Z&to=2026-01-20T10:00:20Z', ({ at }) => new Date(at).getUTCSeconds() >= 5 && new Date(at).getUTCSeconds() < 20, 4],
+  ]) {
+    const found = await pages(`security-log?${query}`, limit);
+    const expected = logged.filter(wanted).map(({ id }) => id).reverse();
+    assert.deepEqual(found.flat().map(({ id }) => id), expected, query);
+    assert.equal(found.length, Math.max(1, Math.ceil(expected.length / limit)), `${query}: no page but the last is short`);
+  }
+  const [[first]] = await pages(`security-log?kind=firmware_rejected&${to}`, 2);
+  assert.deepEqual(first, {
+    ...{ id: logged[20].id, kind: 'firmware_rejected', severity: 'high', subject: 'device-20', peerhost: '203.0.113.20', count: 3 },
+    ...{ first_at: '2026-01-20T10:00:20Z', last_at: '2026-01-20T10:00:20Z', detail: { a: 1 } },
   });
+  const all = (await pages('security-log', 20)).flat().map(({ id }) => id);
+  assert.deepEqual(all, [...all].sort().reverse(), 'all kinds in one order');
+});
+
+test('the security log is exported line by line, as far as it goes', async () => {
+  const lines = [];
+  let path = '/api/admin/security-log?to=2026-01-20T11:00:00Z&limit=10';
+  let requests = 0;
+  while (path) {
+    const answer = await cloud.api('GET', path, { token, headers: { accept: 'application/x-ndjson' } });
+    isStatus(answer, 200);
+    assert.equal(answer.headers['content-type'], 'application/x-ndjson');
+    lines.push(...answer.text.split('\n').filter(Boolean).map((line) => JSON.parse(line).id));
+    path = /^<([^>]+)>; rel="next"$/.exec(answer.headers.link ?? '')?.[1];
+    requests += 1;
+  }
+  assert.equal(requests, 3);
+  assert.deepEqual(lines, logged.map(({ id }) => id).reverse());
+  const lots = await cloud.api('GET', '/api/admin/security-log?limit=1000', { token, headers: { accept: 'application/x-ndjson' } });
+  isStatus(lots, 200);
 });
 
 test('looking is audited too, with what was looked at and how', async () => {
   const { id } = makeDevice();
-  for (const [n, path] of [`devices/${id}`, `devices/${id}/telemetry?hours=5`, 'security-log?kind=x&limit=3'].entries()) {
+  for (const [n, path] of [`devices/${id}`, `devices/${id}/telemetry?hours=5`, 'security-log?kind=acl_violation&limit=3'].entries()) {
     await get(path, { headers: { 'x-request-id': `look-${n}` } });
   }
   const rows = await cloud.rows(
@@ -230,7 +247,7 @@ test('looking is audited too, with what was looked at and how', async () => {
   assert.deepEqual(rows, [
     { ...common, route: '/api/admin/devices/{id}', target: id, detail: null },
     { ...common, route: '/api/admin/devices/{id}/telemetry', target: id, detail: '{"query":"hours=5"}' },
-    { ...common, route: '/api/admin/security-log', target: null, detail: '{"query":"kind=x&limit=3"}' },
+    { ...common, route: '/api/admin/security-log', target: null, detail: '{"query":"kind=acl_violation&limit=3"}' },
   ]);
 });
 
@@ -256,7 +273,9 @@ test('while the database is down there is nothing to see', async () => {
     [`devices/${device.id}`, /device_by_id/],
     [`devices/${device.id}/telemetry`, /rollup_hours/],
     ['security-log', /security_list/],
-    ['security-log?kind=x', /security_list_kind/],
+    ['security-log?kind=acl_violation', /security_list_kinds/],
+    ['security-log?severity=high&subject=x', /security_list_subject/],
+    ['security-log?peerhost=x', /security_list_peerhost/],
     ['devices', /audit/],
   ]) {
     cloud.faults.inject({ binding: 'DB', match: statement });

@@ -38,7 +38,8 @@ const BASE64 = 'dbj4/VR+CtNnGKbWNNLOun48Q/EsyPwnHFLiKQTCIew=';
 const connect = (columns, { time = TEN, ...options } = {}) =>
   cloud.emqx.authn({ clientid: device.id, username: device.id, password: HEX, ...columns }, { headers: at(time), ...options });
 /** The calls that requests made; failures are counted by the queue's consumer, whenever it comes to it. */
-const callsOfRequests = () => cloud.faults.calls().filter(({ names = [] }) => !names.includes('note_failures'));
+const OF_THE_CONSUMER = ['note_failures', 'record_security'];
+const callsOfRequests = () => cloud.faults.calls().filter(({ names = [] }) => !names.some((name) => OF_THE_CONSUMER.includes(name)));
 const admitted = (answer) => {
   isStatus(answer, 200);
   assert.equal(answer.verdict, 'allow', answer.text);
@@ -167,7 +168,11 @@ test('without the secret nobody is answered, and the database is not asked', asy
     isProblem(answer, 401, []);
     assert.equal(answer.verdict, 'ignore', 'which EMQX takes for a refusal');
   }
-  assert.deepEqual(callsOfRequests(), []);
+  assert.deepEqual(callsOfRequests().filter(({ binding }) => binding === 'DB'), []);
+  const logged = "SELECT severity, subject, detail FROM security_log WHERE kind = 'bad_webhook_secret'";
+  const [row] = await eventually('the security log', async () => (await cloud.rows(logged)).length > 0 && cloud.rows(logged));
+  assert.equal(row.severity, 'high');
+  assert.deepEqual(JSON.parse(row.detail), { route: '/webhook/mqtt-auth', secret: 'none' });
 });
 
 test('while the secret is rotated, both are good', async () => {
@@ -213,29 +218,33 @@ test('more than five failures from one address are reported once in ten minutes'
       "SELECT severity, subject, detail, count FROM security_log WHERE kind = 'auth_failure_repeated' AND peerhost = ? ORDER BY first_at",
       peerhost,
     );
+  /** A row a window, which counts. */
+  const reported = (peerhost, counts) =>
+    eventually(`reports of ${counts} failures`, async () => {
+      const found = await reports(peerhost);
+      return JSON.stringify(found.map(({ count }) => count)) === JSON.stringify(counts) && found;
+    });
 
-  await fail(forgetful, 5, TEN);
-  await counted(forgetful, TEN + 4_000);
+  // A day on which nothing else happened: of a flood not every failure is told at once.
+  const start = TEN + 24 * 60 * MINUTE;
+  await fail(forgetful, 5, start);
+  await counted(forgetful, start + 4_000);
   assert.deepEqual(await reports(forgetful), [], 'five are tolerated');
 
-  await fail(attacker, 9, TEN);
-  await counted(attacker, TEN + 8_000);
-  const [report, ...more] = await reports(attacker);
-  assert.deepEqual(more, [], 'once');
+  await fail(attacker, 9, start);
+  const [report] = await reported(attacker, [9]);
   const { detail, ...rest } = report;
-  assert.deepEqual(rest, { severity: 'high', subject: attacker, count: 1 });
+  assert.deepEqual(rest, { severity: 'high', subject: attacker, count: 9 });
   assert.equal(JSON.parse(detail).window_sec, 600);
 
-  await fail(attacker, 6, TEN + 5 * MINUTE);
-  await counted(attacker, TEN + 5 * MINUTE + 5_000);
-  assert.equal((await reports(attacker)).length, 1, 'not again in the same window');
+  await fail(attacker, 6, start + 5 * MINUTE);
+  await reported(attacker, [15]);
 
-  await fail(attacker, 6, TEN + 16 * MINUTE);
-  await counted(attacker, TEN + 16 * MINUTE + 5_000);
-  assert.equal((await reports(attacker)).length, 2, 'again in another');
+  await fail(attacker, 6, start + 16 * MINUTE);
+  await reported(attacker, [15, 6]);
 
-  await fail(forgetful, 5, TEN + 30 * MINUTE);
-  await counted(forgetful, TEN + 30 * MINUTE + 4_000);
+  await fail(forgetful, 5, start + 30 * MINUTE);
+  await counted(forgetful, start + 30 * MINUTE + 4_000);
   assert.deepEqual(await reports(forgetful), [], 'failures of another time do not add up');
 });
 

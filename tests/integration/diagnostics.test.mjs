@@ -12,7 +12,7 @@ let token;
 /** @type {Awaited<ReturnType<typeof cloud.enroll>>} */
 let device;
 before(async () => {
-  cloud = await startHarness({ only: ['device-api', 'telemetry'] });
+  cloud = await startHarness({ only: ['device-api', 'history', 'telemetry'] });
   token = await cloud.adminToken();
 });
 after(() => cloud?.stop());

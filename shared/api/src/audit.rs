@@ -3,7 +3,7 @@
 
 use rs1_auth::operator::Operator;
 use rs1_domain::port::{Database, Random};
-use rs1_domain::security::{SecurityEvent, Severity};
+use rs1_domain::security::{SecurityEvent, SecurityKind};
 use rs1_domain::{Problem, RecordId, Request};
 use rs1_store::security::{self, AdminAccess};
 use rs1_store::sql::run;
@@ -31,15 +31,10 @@ pub async fn admin_access(
         request_id: &request.request_id,
         detail: (!request.query.is_empty()).then(|| json!({"query": request.query})),
     };
-    let event = SecurityEvent {
-        id: RecordId::generate("sec", request.now, random.bytes()).to_string(),
-        kind: "admin_api_access".to_owned(),
-        severity: Severity::Info,
-        subject: operator.name.clone(),
-        peerhost: request.header("cf-connecting-ip").map(str::to_owned),
-        detail: json!({"method": request.method.as_str(), "route": route}),
-        at: request.now,
-    };
+    let (kind, detail) =
+        (SecurityKind::AdminApiAccess, json!({"method": request.method.as_str(), "route": route}));
+    let event = SecurityEvent::new(kind, &operator.name, request.now, random.bytes(), detail)
+        .from_address(request.header("cf-connecting-ip"));
     let event = security::record(&[event]).map_err(|error| Problem::internal(error.to_string()))?;
     run(db, [security::audit(&access), event]).await?;
     Ok(())

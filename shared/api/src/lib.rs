@@ -4,6 +4,7 @@
 //! - [`person`]: which user is asking, from the token that we issued ourselves; [`access`]: what they may do with a device;
 //! - [`keys`]: whether a token was signed by whom it names;
 //! - [`audit`]: no admin access without a trace;
+//! - [`format`](mod@format): which form of a list is wanted;
 //! - [`if_match`]: which version a change was made from;
 //! - [`query`]: query parameters, with every fault named;
 //! - [`reason`]: why an operator does something.
@@ -12,6 +13,7 @@
 
 pub mod access;
 pub mod audit;
+pub mod format;
 pub mod if_match;
 pub mod keys;
 pub mod operator;

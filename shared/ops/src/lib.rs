@@ -42,5 +42,6 @@ pub mod notice;
 pub mod part;
 pub mod plan;
 pub mod retention;
+pub mod rotation;
 pub mod schema;
 pub mod watch;

@@ -19,6 +19,7 @@
 //! - [`cron`]: leases of cron triggers;
 //! - [`checks`]: rounds of checks and what they found; [`incidents`]: what followed from it, and maintenance windows;
 //! - [`health`]: what every worker's health route checks;
+//! - [`rotations`]: when secrets were replaced;
 //! - [`sql`]: decoding rows, paging;
 //! - [`native`] (feature `native`): SQLite with D1's manners, for tests; [`doubles`] stands in
 //!   for the other ports.
@@ -56,6 +57,7 @@ pub mod notices;
 pub mod objects;
 pub mod orders;
 pub mod rollouts;
+pub mod rotations;
 pub mod security;
 pub mod sql;
 pub mod telemetry;

@@ -2,8 +2,10 @@
 
 use rs1_domain::json;
 use rs1_domain::port::{Param, Statement};
-use rs1_domain::security::{AuthFailure, SecurityEvent, Severity};
-use rs1_domain::time::{MINUTE, as_millis};
+use rs1_domain::security::{
+    AuthFailure, MOST_SUBJECTS, OTHERS, SecurityEvent, SecurityKind, Severity, TOLERATED_FAILURES, WINDOW,
+};
+use rs1_domain::time::as_millis;
 use rs1_domain::{DeviceId, RecordId, RequestId, UnixMillis};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -160,113 +162,225 @@ pub fn audit_of(device: &DeviceId, page: &PageRequest) -> Statement {
     }
 }
 
-/// How long a burst of the same event is one row, in milliseconds.
-pub const WINDOW: i64 = 10 * MINUTE;
+/// A statement that writes into the security log. There is no other way in: whatever `select` selects has every column, and
+/// what falls into a row that is there is counted by that row.
+///
+/// The columns are id, kind, severity, subject, peerhost, detail, count, `first_at`, `last_at` and `window_key`, which is
+/// `kind:window:subject`.
+macro_rules! into_security_log {
+    ($name:literal, $select:literal) => {
+        concat!(
+            "/* ",
+            $name,
+            " */
+            INSERT INTO security_log
+              (id, kind, severity, subject, peerhost, detail, count, first_at, last_at, window_key) ",
+            $select,
+            "
+            ON CONFLICT (window_key) DO UPDATE SET
+              count = count + excluded.count,
+              first_at = min(first_at, excluded.first_at),
+              last_at = max(last_at, excluded.last_at)"
+        )
+    };
+}
+pub(crate) use into_security_log;
 
-/// Writes events into the security log. Those of one kind and subject within a [`WINDOW`] become
-/// one row that counts them.
+/// Events of one kind, subject and window.
+#[derive(Serialize)]
+struct Burst<'a> {
+    id: &'a str,
+    kind: &'static str,
+    severity: &'static str,
+    subject: &'a str,
+    peerhost: Option<&'a str>,
+    detail: &'a Value,
+    count: u32,
+    first: i64,
+    last: i64,
+    /// `kind:window`.
+    window: String,
+    /// Which subject of the window it is, in this list.
+    place: u32,
+}
+
+/// Writes events into the security log. Those of one kind and subject within a [`SecurityKind::window`] become one row that
+/// counts them. A window takes up to [`MOST_SUBJECTS`] subjects of a kind; what more there are share the row of [`OTHERS`].
 ///
 /// # Errors
 /// When the list cannot be written as JSON, which these types always can.
 pub fn record(events: &[SecurityEvent]) -> Result<Statement, json::Error> {
+    let mut bursts: Vec<Burst<'_>> = Vec::new();
+    for event in events {
+        let SecurityEvent { id, kind, subject, peerhost, detail, count, at } = event;
+        let (count, at) = (*count, at.0);
+        let window =
+            format!("{}:{}", kind.as_str(), at.checked_div_euclid(kind.window()).unwrap_or_default());
+        if let Some(known) =
+            bursts.iter_mut().find(|known| known.window == window && known.subject == subject)
+        {
+            known.count = known.count.saturating_add(count);
+            known.first = known.first.min(at);
+            known.last = known.last.max(at);
+            continue;
+        }
+        let (kind, severity) = (kind.as_str(), kind.severity().as_str());
+        let peerhost = peerhost.as_deref();
+        let place = bursts.iter().filter(|known| known.window == window).count().saturating_add(1);
+        let place = u32::try_from(place).unwrap_or(u32::MAX);
+        bursts.push(Burst {
+            id,
+            kind,
+            severity,
+            subject,
+            peerhost,
+            detail,
+            count,
+            first: at,
+            last: at,
+            window,
+            place,
+        });
+    }
     Ok(Statement {
         name: "record_security",
-        sql: "/* record_security */
-            INSERT INTO security_log
-              (id, kind, severity, subject, peerhost, detail, first_at, last_at, window_key)
-            SELECT value->>'id', value->>'kind', value->>'severity', value->>'subject', value->>'peerhost',
-              value->'detail', value->>'at', value->>'at',
-              (value->>'kind') || ':' || (value->>'subject') || ':' || ((value->>'at') / CAST(?2 AS INTEGER))
-            FROM json_each(?1) WHERE true
-            ON CONFLICT (window_key) DO UPDATE SET
-              count = count + 1,
-              first_at = min(first_at, excluded.first_at),
-              last_at = max(last_at, excluded.last_at)",
-        params: vec![json::write(events)?.into(), WINDOW.into()],
+        sql: into_security_log!(
+            "record_security",
+            "SELECT id, kind, severity, iif(fits, subject, ?3), iif(fits, peerhost, NULL), detail, count, first_at, last_at,
+              window || ':' || iif(fits, subject, ?3)
+            FROM (
+              SELECT value->>'id' AS id, value->>'kind' AS kind, value->>'severity' AS severity, value->>'subject' AS subject,
+                value->>'peerhost' AS peerhost, value->'detail' AS detail, value->>'count' AS count,
+                value->>'first' AS first_at, value->>'last' AS last_at, value->>'window' AS window,
+                EXISTS (
+                  SELECT 1 FROM security_log AS known
+                  WHERE known.window_key = (value->>'window') || ':' || (value->>'subject'))
+                OR (value->>'place') + (
+                  SELECT count(*) FROM (
+                    SELECT 1 FROM security_log AS taken
+                    WHERE taken.window_key > (value->>'window') || ':' AND taken.window_key < (value->>'window') || ';'
+                    LIMIT ?2)) <= CAST(?2 AS INTEGER) AS fits
+              FROM json_each(?1)) WHERE true"
+        ),
+        params: vec![json::write(&bursts)?.into(), MOST_SUBJECTS.into(), OTHERS.into()],
     })
 }
 
-/// More failures than this from one address within [`WINDOW`] are reported.
-pub const TOLERATED_FAILURES: i64 = 5;
-
-/// Notes failures: each address keeps its latest six marks. Follow with [`report_repeated`] and
-/// [`mark_reported`] in the same transaction.
-///
-/// # Errors
-/// When the list cannot be written as JSON, which these types always can.
-pub fn note_failures(failures: &[AuthFailure]) -> Result<Statement, json::Error> {
-    Ok(Statement {
-        name: "note_failures",
-        sql: "/* note_failures */
-            INSERT INTO auth_failures (peerhost, recent, last_failed_at)
-            SELECT host.peerhost,
-              (SELECT json_group_array(mark) FROM (
-                 SELECT mark FROM (
-                   SELECT mark FROM (
-                     SELECT value->>'mark' AS mark FROM json_each(?1) WHERE value->>'peerhost' = host.peerhost
-                     UNION
-                     SELECT old.value FROM auth_failures AS known, json_each(known.recent) AS old
-                     WHERE known.peerhost = host.peerhost
-                   ) ORDER BY mark DESC LIMIT CAST(?2 AS INTEGER) + 1
-                 ) ORDER BY mark)),
-              host.latest / 1000
-            FROM (SELECT value->>'peerhost' AS peerhost, max(value->>'mark') AS latest
-                  FROM json_each(?1) GROUP BY 1) AS host
-            WHERE true
-            ON CONFLICT (peerhost) DO UPDATE SET
-              recent = excluded.recent,
-              last_failed_at = max(last_failed_at, excluded.last_failed_at)",
-        params: vec![json::write(failures)?.into(), TOLERATED_FAILURES.into()],
-    })
+/// Failures of one source.
+#[derive(Serialize)]
+struct Failed<'a> {
+    peerhost: &'a str,
+    count: u32,
+    /// The latest, at most one more than are tolerated of each message.
+    marks: Vec<i64>,
+    last: i64,
 }
 
-/// Logs `auth_failure_repeated`, high, for each of those addresses that failed more than
-/// [`TOLERATED_FAILURES`] times within [`WINDOW`] and was not reported within one.
-/// `id` is an id for the first of them; further ones get a suffix.
+/// Counts failed authentications, and reports who failed more than [`TOLERATED_FAILURES`] times within a [`WINDOW`]: one row of
+/// `auth_failure_repeated` for each source and window, which counts the failures. The statements belong into one transaction, in
+/// this order. `id` is an id for the first of the rows; further ones get a suffix.
+///
+/// 1. The row of a source that is reported already counts on; nothing else is written about it for the rest of its window.
+/// 2. Each other source keeps its latest marks, and notes if it is to be reported.
+/// 3. Those that are get their row. A window takes up to [`MOST_SUBJECTS`] of them, as in [`record`].
 ///
 /// # Errors
 /// When the list cannot be written as JSON, which these types always can.
-pub fn report_repeated(id: &RecordId, failures: &[AuthFailure]) -> Result<Statement, json::Error> {
-    Ok(Statement {
-        name: "report_repeated",
-        sql: "/* report_repeated */
-            INSERT INTO security_log
-              (id, kind, severity, subject, peerhost, detail, count, first_at, last_at, window_key)
-            SELECT ?2 || CASE row_number() OVER () WHEN 1 THEN '' ELSE '-' || row_number() OVER () END,
-              'auth_failure_repeated', 'high', peerhost, peerhost,
-              json_object('failures', json_array_length(recent), 'window_sec', CAST(?3 AS INTEGER) / 1000),
-              1, (recent->>0) / 1000, last_failed_at,
-              'auth_failure_repeated:' || peerhost || ':' || last_failed_at
-            FROM auth_failures
-            WHERE peerhost IN (SELECT value->>'peerhost' FROM json_each(?1))
-              AND json_array_length(recent) > CAST(?4 AS INTEGER)
-              AND last_failed_at - (recent->>0) / 1000 < CAST(?3 AS INTEGER)
-              AND last_failed_at - reported_at >= CAST(?3 AS INTEGER)
-            ON CONFLICT (window_key) DO NOTHING",
-        params: vec![
-            json::write(failures)?.into(),
-            id.as_str().into(),
-            WINDOW.into(),
-            TOLERATED_FAILURES.into(),
-        ],
-    })
-}
-
-/// Notes which addresses [`report_repeated`] just reported.
-///
-/// # Errors
-/// When the list cannot be written as JSON, which these types always can.
-pub fn mark_reported(failures: &[AuthFailure]) -> Result<Statement, json::Error> {
-    Ok(Statement {
-        name: "mark_reported",
-        sql: "/* mark_reported */
-            UPDATE auth_failures SET reported_at = last_failed_at
-            WHERE peerhost IN (SELECT value->>'peerhost' FROM json_each(?1))
-              AND json_array_length(recent) > CAST(?3 AS INTEGER)
-              AND last_failed_at - (recent->>0) / 1000 < CAST(?2 AS INTEGER)
-              AND last_failed_at - reported_at >= CAST(?2 AS INTEGER)",
-        params: vec![json::write(failures)?.into(), WINDOW.into(), TOLERATED_FAILURES.into()],
-    })
+pub fn count_failures(id: &RecordId, failures: &[AuthFailure]) -> Result<[Statement; 3], json::Error> {
+    let mut sources: Vec<Failed<'_>> = Vec::new();
+    for failure in failures {
+        if let Some(known) = sources.iter_mut().find(|known| known.peerhost == failure.peerhost) {
+            known.count = known.count.saturating_add(failure.count);
+            known.last = known.last.max(failure.mark);
+            known.marks.extend(failure.marks());
+        } else {
+            let AuthFailure { peerhost, mark, count } = failure;
+            sources.push(Failed { peerhost, count: *count, marks: failure.marks().collect(), last: *mark });
+        }
+    }
+    let list = json::write(&sources)?;
+    let kind = SecurityKind::AuthFailureRepeated;
+    let params: Vec<Param> = vec![
+        list.as_str().into(),
+        id.as_str().into(),
+        WINDOW.into(),
+        kind.as_str().into(),
+        kind.severity().as_str().into(),
+        MOST_SUBJECTS.into(),
+        OTHERS.into(),
+    ];
+    Ok([
+        Statement {
+            name: "count_reported",
+            sql: into_security_log!(
+                "count_reported",
+                "SELECT window_key, ?4, ?5, peerhost, peerhost, '{}', given, last / 1000, last / 1000, window_key
+                FROM (
+                  SELECT peerhost, value->>'count' AS given, value->>'last' AS last,
+                    ?4 || ':' || (reported_at / CAST(?3 AS INTEGER)) || ':' || peerhost AS window_key
+                  FROM json_each(?1) CROSS JOIN auth_failures ON peerhost = value->>'peerhost'
+                  WHERE (value->>'last') / 1000 - reported_at < CAST(?3 AS INTEGER)) AS more
+                WHERE EXISTS (SELECT 1 FROM security_log AS known WHERE known.window_key = more.window_key)"
+            ),
+            params: params.iter().take(5).cloned().collect(),
+        },
+        Statement {
+            name: "note_failures",
+            sql: "/* note_failures */
+                INSERT INTO auth_failures (peerhost, recent, last_failed_at, reported_at)
+                SELECT peerhost, recent, (recent->>'$[#-1]') / 1000,
+                  iif(
+                    json_array_length(recent) > CAST(?2 AS INTEGER)
+                      AND (recent->>'$[#-1]') / 1000 - (recent->>0) / 1000 < CAST(?3 AS INTEGER),
+                    (recent->>'$[#-1]') / 1000, 0)
+                FROM (
+                  SELECT host.value->>'peerhost' AS peerhost,
+                    (SELECT json_group_array(mark) FROM (
+                       SELECT mark FROM (
+                         SELECT mark FROM (
+                           SELECT new.value AS mark FROM json_each(host.value, '$.marks') AS new
+                           UNION
+                           SELECT old.value FROM auth_failures AS known, json_each(known.recent) AS old
+                           WHERE known.peerhost = host.value->>'peerhost'
+                         ) ORDER BY mark DESC LIMIT CAST(?2 AS INTEGER) + 1
+                       ) ORDER BY mark)) AS recent
+                  FROM json_each(?1) AS host)
+                WHERE true
+                ON CONFLICT (peerhost) DO UPDATE SET
+                  recent = excluded.recent,
+                  last_failed_at = excluded.last_failed_at,
+                  reported_at = max(reported_at, excluded.reported_at)
+                WHERE excluded.last_failed_at - reported_at >= CAST(?3 AS INTEGER)",
+            params: vec![list.into(), TOLERATED_FAILURES.into(), WINDOW.into()],
+        },
+        Statement {
+            name: "report_repeated",
+            sql: into_security_log!(
+                "report_repeated",
+                "SELECT ?2 || CASE row_number() OVER () WHEN 1 THEN '' ELSE '-' || row_number() OVER () END,
+                  ?4, ?5, iif(fits, peerhost, ?7), iif(fits, peerhost, NULL),
+                  json_object('failures', json_array_length(recent), 'window_sec', CAST(?3 AS INTEGER) / 1000),
+                  iif(fits, max(json_array_length(recent), given), given), (recent->>0) / 1000, last_failed_at,
+                  window || ':' || iif(fits, peerhost, ?7)
+                FROM (
+                  SELECT peerhost, recent, given, last_failed_at, window,
+                    row_number() OVER () + (
+                      SELECT count(*) FROM (
+                        SELECT 1 FROM security_log AS taken
+                        WHERE taken.window_key > window || ':' AND taken.window_key < window || ';'
+                        LIMIT ?6)) <= CAST(?6 AS INTEGER) AS fits
+                  FROM (
+                    SELECT peerhost, recent, last_failed_at, value->>'count' AS given,
+                      ?4 || ':' || (reported_at / CAST(?3 AS INTEGER)) AS window
+                    FROM json_each(?1) CROSS JOIN auth_failures ON peerhost = value->>'peerhost'
+                    WHERE reported_at = last_failed_at) AS due
+                  WHERE NOT EXISTS (
+                    SELECT 1 FROM security_log AS known WHERE known.window_key = due.window || ':' || due.peerhost))
+                WHERE true"
+            ),
+            params,
+        },
+    ])
 }
 
 /// A row of the security log.
@@ -277,7 +391,7 @@ pub struct SecurityRow {
     pub id: String,
     /// What happened.
     pub kind: String,
-    /// How much it matters.
+    /// How much it matters: people are told of what is `high`.
     pub severity: Severity,
     /// Whom it is about.
     pub subject: String,
@@ -301,29 +415,101 @@ pub(crate) fn json_text<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Re
     json::parse(&text).map_err(serde::de::Error::custom)
 }
 
-/// The greatest id there can be: lists begin there.
-const LAST_ID: &str = "sec-~";
-
-/// A page of [`SecurityRow`]s, newest first.
-pub fn list(page: &PageRequest) -> Statement {
-    Statement {
-        name: "security_list",
-        sql: "/* security_list */
-            SELECT id, kind, severity, subject, peerhost, count, first_at, last_at, detail
-            FROM security_log WHERE id < ?1 ORDER BY id DESC LIMIT ?2",
-        params: vec![page.after.as_deref().unwrap_or(LAST_ID).into(), page.rows().into()],
-    }
+/// What is wanted of the security log; nothing named is everything.
+#[derive(Clone, Debug, Default)]
+pub struct Wanted {
+    /// Only these kinds.
+    pub kinds: Option<Vec<SecurityKind>>,
+    /// Only about this one.
+    pub subject: Option<String>,
+    /// Only from this address.
+    pub peerhost: Option<String>,
+    /// Only what began at or after this.
+    pub from: Option<UnixMillis>,
+    /// Only what began before this.
+    pub to: Option<UnixMillis>,
+    /// The id of the last one seen: the page begins after it.
+    pub after: Option<String>,
+    /// At most this many.
+    pub rows: u32,
 }
 
-/// A page of [`SecurityRow`]s of one kind, newest first.
-pub fn list_kind(kind: &str, page: &PageRequest) -> Statement {
-    Statement {
-        name: "security_list_kind",
-        sql: "/* security_list_kind */
+/// A list of the security log, newest first. `$within` selects those rows, or a few more, by an index.
+macro_rules! security_list {
+    ($name:literal, $within:literal) => {
+        concat!(
+            "/* ",
+            $name,
+            " */
             SELECT id, kind, severity, subject, peerhost, count, first_at, last_at, detail
-            FROM security_log WHERE kind = ?3 AND id < ?1 ORDER BY id DESC LIMIT ?2",
-        params: vec![page.after.as_deref().unwrap_or(LAST_ID).into(), page.rows().into(), kind.into()],
-    }
+            FROM security_log WHERE ",
+            $within,
+            " AND id >= ?1 AND id < ?2
+              AND (?4 IS NULL OR kind IN (SELECT value FROM json_each(?4)))
+              AND (?5 IS NULL OR subject = ?5) AND (?6 IS NULL OR peerhost = ?6)
+            ORDER BY id DESC LIMIT ?3"
+        )
+    };
+}
+
+/// [`SecurityRow`]s, newest first.
+///
+/// # Errors
+/// When the kinds cannot be written as JSON, which they always can.
+pub fn list(wanted: &Wanted) -> Result<Statement, json::Error> {
+    let Wanted { kinds, subject, peerhost, from, to, after, rows } = wanted;
+    let border = |time: UnixMillis| RecordId::generate("sec", time, [0; 10]).to_string();
+    let until = to.map_or_else(|| "sec-~".to_owned(), border);
+    let until = after.clone().filter(|after| *after < until).unwrap_or(until);
+    let by_kinds = kinds.is_some();
+    let kinds = kinds.as_ref().map(json::write).transpose()?;
+    let from = from.map_or_else(String::new, border);
+    let params = vec![
+        from.into(),
+        until.into(),
+        (*rows).into(),
+        kinds.into(),
+        subject.clone().into(),
+        peerhost.clone().into(),
+    ];
+    Ok(if subject.is_some() {
+        Statement {
+            name: "security_list_subject",
+            sql: security_list!("security_list_subject", "subject = ?5"),
+            params,
+        }
+    } else if peerhost.is_some() {
+        // Where it is the subject it is found as such; the other rows have an index of their own.
+        Statement {
+            name: "security_list_peerhost",
+            sql: security_list!(
+                "security_list_peerhost",
+                "id IN (
+                  SELECT id FROM (SELECT id FROM security_log WHERE peerhost = ?6 AND peerhost IS NOT subject
+                    AND id >= ?1 AND id < ?2 AND (?4 IS NULL OR kind IN (SELECT value FROM json_each(?4)))
+                    ORDER BY id DESC LIMIT ?3)
+                  UNION ALL
+                  SELECT id FROM (SELECT id FROM security_log WHERE subject = ?6 AND peerhost = ?6
+                    AND id >= ?1 AND id < ?2 AND (?4 IS NULL OR kind IN (SELECT value FROM json_each(?4)))
+                    ORDER BY id DESC LIMIT ?3))"
+            ),
+            params,
+        }
+    } else if by_kinds {
+        Statement {
+            name: "security_list_kinds",
+            sql: security_list!(
+                "security_list_kinds",
+                "id IN (
+                  SELECT found.id FROM json_each(?4) AS wanted CROSS JOIN security_log AS found ON found.id IN (
+                    SELECT id FROM security_log WHERE kind = wanted.value AND id >= ?1 AND id < ?2
+                    ORDER BY id DESC LIMIT ?3))"
+            ),
+            params,
+        }
+    } else {
+        Statement { name: "security_list", sql: security_list!("security_list", "true"), params }
+    })
 }
 
 /// Deletes up to `limit` rows of the security log that are older than `before`, an id of that time.
@@ -348,14 +534,14 @@ pub fn prune_audit(before: &RecordId, limit: u32) -> Statement {
     }
 }
 
-/// Forgets addresses whose last failure lies before `before`.
+/// Forgets sources whose last failure lies before `before`. It looks at all of them: there are those of the last two hours, and
+/// an index would be written for each failure to spare that.
 pub fn prune_failures(before: UnixMillis, limit: u32) -> Statement {
     Statement {
         name: "prune_failures",
-        sql:
-            "/* prune_failures */
+        sql: "/* prune_failures */
             DELETE FROM auth_failures WHERE peerhost IN
-              (SELECT peerhost FROM auth_failures WHERE last_failed_at < ?1 ORDER BY last_failed_at LIMIT ?2)",
+              (SELECT peerhost FROM auth_failures WHERE last_failed_at < ?1 LIMIT ?2)",
         params: vec![before.into(), limit.into()],
     }
 }

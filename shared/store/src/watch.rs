@@ -5,13 +5,14 @@
 
 use rs1_domain::UnixMillis;
 use rs1_domain::json;
-use rs1_domain::port::Statement;
+use rs1_domain::port::{Param, Statement};
+use rs1_domain::security::SecurityKind;
 use rs1_domain::time::as_millis;
 use rs1_ops::watch::Finding;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::security::json_text;
+use crate::security::{into_security_log, json_text};
 
 /// What is known of something that is watched.
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "Watched"))]
@@ -61,14 +62,16 @@ pub fn note(findings: &[(String, Finding)], now: UnixMillis) -> Result<[Statemen
         .collect();
     let list = json::write(&list)?;
     let params = vec![list.into(), now.into()];
+    let of = |kind: SecurityKind| -> Vec<Param> {
+        params.iter().cloned().chain([kind.as_str().into(), kind.severity().as_str().into()]).collect()
+    };
     Ok([
-        Statement { name: "watch_recovered", sql: "/* watch_recovered */
-            INSERT INTO security_log (id, kind, severity, subject, detail, first_at, last_at, window_key)
-            SELECT value->>'id', 'backup_recovered', 'info', subject,
-              json_object('were', json(faults)), ?2, ?2, 'backup_recovered:' || subject || ':' || since
+        Statement { name: "watch_recovered", sql: into_security_log!("watch_recovered", "
+            SELECT value->>'id', ?3, ?4, subject, NULL,
+              json_object('were', json(faults)), 1, ?2, ?2, ?3 || ':' || since || ':' || subject
             FROM json_each(?1) JOIN backup_watch ON subject = value->>'subject'
-            WHERE json_array_length(faults) > 0 AND json_array_length(value->'faults') = 0
-            ON CONFLICT (window_key) DO NOTHING", params: params.clone() },
+            WHERE json_array_length(faults) > 0 AND json_array_length(value->'faults') = 0"),
+            params: of(SecurityKind::BackupRecovered) },
         Statement { name: "watch_note", sql: "/* watch_note */
             INSERT INTO backup_watch (subject, faults, facts, first_at, since, looked_at)
             SELECT value->>'subject', value->'faults', value->'facts', ?2, ?2, ?2 FROM json_each(?1) WHERE true
@@ -76,13 +79,14 @@ pub fn note(findings: &[(String, Finding)], now: UnixMillis) -> Result<[Statemen
               since = CASE WHEN (json_array_length(faults) = 0) = (json_array_length(excluded.faults) = 0)
                 THEN since ELSE excluded.since END,
               faults = excluded.faults, facts = excluded.facts, looked_at = excluded.looked_at", params: params.clone() },
-        Statement { name: "watch_alarm", sql: "/* watch_alarm */
-            INSERT INTO security_log (id, kind, severity, subject, detail, first_at, last_at, window_key)
-            SELECT value->>'id', 'backup_alarm', 'high', subject,
-              json_object('faults', json(backup_watch.faults), 'facts', json(backup_watch.facts)), ?2, ?2,
-              'backup_alarm:' || subject || ':' || since || ':' || ((CAST(?2 AS INTEGER) - since) / 86400000)
+        Statement { name: "watch_alarm", sql: into_security_log!("watch_alarm", "
+            SELECT value->>'id', ?3, ?4, subject, NULL,
+              json_object('faults', json(backup_watch.faults), 'facts', json(backup_watch.facts)), 1, ?2, ?2,
+              ?3 || ':' || since || '+' || ((CAST(?2 AS INTEGER) - since) / 86400000) || ':' || subject
             FROM json_each(?1) JOIN backup_watch ON subject = value->>'subject'
-            WHERE json_array_length(backup_watch.faults) > 0
-            ON CONFLICT (window_key) DO NOTHING", params },
+            WHERE json_array_length(backup_watch.faults) > 0 AND NOT EXISTS (
+              SELECT 1 FROM security_log AS known WHERE known.window_key =
+                ?3 || ':' || since || '+' || ((CAST(?2 AS INTEGER) - since) / 86400000) || ':' || backup_watch.subject)"),
+            params: of(SecurityKind::BackupAlarm) },
     ])
 }

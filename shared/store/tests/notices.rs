@@ -9,7 +9,7 @@
 
 use pollster::block_on;
 use rs1_domain::UnixMillis;
-use rs1_domain::security::{SecurityEvent, Severity as Grade};
+use rs1_domain::security::{SecurityEvent, SecurityKind};
 use rs1_domain::time::{DAY, HOUR, MINUTE};
 use rs1_ops::collect::Word;
 use rs1_ops::notice::{Channel, Notice, Severity, Source, Unplanned, What};
@@ -117,7 +117,10 @@ fn what_depends_on_a_change_is_told_only_with_it() {
 #[test]
 fn two_who_collect_at_once_tell_and_take_once() {
     let outbox = Outbox::new();
-    outbox.run(vec![record("203.0.113.7", Grade::High), record("203.0.113.8", Grade::High)]);
+    outbox.run(vec![
+        record("203.0.113.7", SecurityKind::BadWebhookSecret),
+        record("203.0.113.8", SecurityKind::BadWebhookSecret),
+    ]);
     let entries: Vec<Word> = outbox.rows(notices::inbox(10));
     let collect = |said: &str, taken: &[i64], generation| {
         outbox.run(vec![
@@ -242,14 +245,14 @@ fn lists_are_paged_and_filtered() {
     assert!(ids(Some(DeliveryState::Sent), None, None).is_empty());
 }
 
-fn record(subject: &str, severity: Grade) -> Statement {
+fn record(subject: &str, kind: SecurityKind) -> Statement {
     let event = SecurityEvent {
         id: format!("sec-{subject}"),
-        kind: "acl_violation".into(),
-        severity,
+        kind,
         subject: subject.into(),
         peerhost: Some(subject.into()),
         detail: json!({"topic": "x"}),
+        count: 1,
         at: NOW,
     };
     security::record(&[event]).unwrap()
@@ -258,11 +261,15 @@ fn record(subject: &str, severity: Grade) -> Statement {
 #[test]
 fn the_security_log_leaves_word_of_what_is_high_once_a_window() {
     let outbox = Outbox::new();
-    outbox.run(vec![record("203.0.113.7", Grade::High), record("203.0.113.7", Grade::High)]);
-    outbox.run(vec![record("203.0.113.8", Grade::Warning)]);
+    let high = || record("203.0.113.7", SecurityKind::BadWebhookSecret);
+    outbox.run(vec![high(), high()]);
+    outbox.run(vec![record("203.0.113.8", SecurityKind::AclViolation)]);
     let entries: Vec<Word> = outbox.rows(notices::inbox(10));
     assert_eq!(entries.len(), 1);
-    assert_eq!((entries[0].kind.as_str(), entries[0].subject.as_str()), ("acl_violation", "203.0.113.7"));
+    assert_eq!(
+        (entries[0].kind.as_str(), entries[0].subject.as_str()),
+        ("bad_webhook_secret", "203.0.113.7")
+    );
     assert_eq!(
         entries[0].detail,
         json!({"id": "sec-203.0.113.7", "peerhost": "203.0.113.7", "detail": {"topic": "x"}})

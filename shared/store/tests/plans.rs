@@ -8,7 +8,7 @@
     reason = "a test that panics fails, which is what it should do"
 )]
 
-use rs1_domain::security::{AuthFailure, SecurityEvent, Severity};
+use rs1_domain::security::{AuthFailure, SecurityEvent, SecurityKind};
 use rs1_domain::wire::{ConfigStatus, State};
 use rs1_domain::{
     DeviceId, EmailAddress, FirmwareVersion, MacAddress, Method, RecordId, RequestId, Role, SessionId, Sku,
@@ -17,12 +17,12 @@ use rs1_domain::{
 use rs1_ops::notice::{Channel, Source};
 use rs1_store::firmware::NewArtifact;
 use rs1_store::native::NativeDatabase;
-use rs1_store::security::AdminAccess;
+use rs1_store::security::{AdminAccess, Wanted};
 use rs1_store::sql::PageRequest;
 use rs1_store::telemetry::RollupRow;
 use rs1_store::{
     Statement, access, alerts, backups, checks, cron, devices, diagnostics, firmware, fleet, idempotency,
-    incidents, notices, objects, orders, rollouts, security, telemetry, users, watch, zones,
+    incidents, notices, objects, orders, rollouts, rotations, security, telemetry, users, watch, zones,
 };
 use rs1_telemetry::alert::{Alerts, Kind, Signal};
 
@@ -42,9 +42,6 @@ fn every_statement() -> Vec<Statement> {
         State::read(br#"{"online": true, "firmware_version": "1.0.0", "last_seen": "2026-01-20T10:00:00Z"}"#)
             .unwrap();
     let page = PageRequest { limit: 10, after: None };
-    let request_id = RequestId::from_header("r").unwrap();
-    let id = RecordId::generate("sec", NOW, [0; 10]);
-    let failures = [AuthFailure::new("203.0.113.7", NOW, &request_id)];
     let row = RollupRow {
         device_id: device.clone(),
         hour: 1,
@@ -54,15 +51,6 @@ fn every_statement() -> Vec<Statement> {
         metrics: "{}".into(),
         seen: None,
         generation: 1,
-    };
-    let event = SecurityEvent {
-        id: id.to_string(),
-        kind: "acl_violation".into(),
-        severity: Severity::Warning,
-        subject: device.to_string(),
-        peerhost: None,
-        detail: serde_json::json!({}),
-        at: NOW,
     };
     let mut statements = vec![
         devices::enroll(&[new], NOW, "ada").unwrap(),
@@ -100,27 +88,9 @@ fn every_statement() -> Vec<Statement> {
         telemetry::next_devices("", 100),
         telemetry::seal_hours("", &device, 100, 48),
         telemetry::delete_hours("", &device, 100),
-        security::audit(&AdminAccess {
-            id: id.clone(),
-            at: NOW,
-            actor: "ada",
-            method: Method::Get.as_str(),
-            route: "/",
-            target: None,
-            request_id: &request_id,
-            detail: None,
-        }),
-        security::record(&[event]).unwrap(),
-        security::note_failures(&failures).unwrap(),
-        security::report_repeated(&id, &failures).unwrap(),
-        security::mark_reported(&failures).unwrap(),
-        security::list(&page),
-        security::list_kind("acl_violation", &page),
-        security::prune_security(&id, 100),
-        security::prune_audit(&id, 100),
-        security::prune_failures(NOW, 100),
     ];
     statements.extend(cron_statements());
+    statements.extend(security_statements(&device));
     statements.extend(people_statements(&device));
     statements.extend(firmware_statements());
     statements.extend(rollout_statements(&device));
@@ -174,6 +144,46 @@ fn check_statements() -> Vec<Statement> {
         incidents::end_window("mnt-1", "ada", NOW),
         incidents::prune_windows(NOW, 10),
     ]
+}
+
+fn security_statements(device: &DeviceId) -> Vec<Statement> {
+    let request_id = RequestId::from_header("r").unwrap();
+    let id = RecordId::generate("sec", NOW, [0; 10]);
+    let failures = [AuthFailure::new("203.0.113.7", NOW, &request_id)];
+    let event = SecurityEvent {
+        id: id.to_string(),
+        kind: SecurityKind::AclViolation,
+        subject: device.to_string(),
+        peerhost: None,
+        detail: serde_json::json!({}),
+        count: 1,
+        at: NOW,
+    };
+    let mut statements = vec![
+        security::audit(&AdminAccess {
+            id: id.clone(),
+            at: NOW,
+            actor: "ada",
+            method: Method::Get.as_str(),
+            route: "/",
+            target: None,
+            request_id: &request_id,
+            detail: None,
+        }),
+        security::record(&[event]).unwrap(),
+        security::list(&Wanted::default()).unwrap(),
+        security::list(&Wanted { kinds: Some(vec![SecurityKind::AclViolation]), ..Wanted::default() })
+            .unwrap(),
+        security::list(&Wanted { subject: Some("x".into()), ..Wanted::default() }).unwrap(),
+        security::list(&Wanted { peerhost: Some("x".into()), ..Wanted::default() }).unwrap(),
+        security::prune_security(&id, 100),
+        security::prune_audit(&id, 100),
+        security::prune_failures(NOW, 100),
+    ];
+    statements.extend(security::count_failures(&id, &failures).unwrap());
+    statements.push(rotations::list());
+    statements.extend(rotations::note(&id, "JWT_SECRET", rotations::Act::Replaced, NOW));
+    statements
 }
 
 fn alert_statements(device: &DeviceId) -> Vec<Statement> {
@@ -586,18 +596,22 @@ fn firmware_statements() -> Vec<Statement> {
 
 /// What may be scanned, besides a list that came as a parameter (`json_each`, under whatever alias, is the only virtual
 /// table there is): a table with a row a cron trigger, a check or a thing that is watched, and what a query derived from such (by its alias).
-const SMALL: [&str; 10] = [
+const SMALL: [&str; 11] = [
     "CONSTANT ROW",
     "holder",
     "wanted",
     "json_each",
     "cron_runs",
     "backup_watch",
+    "secret_rotations",
     "checks",
     "(subquery",
     "host",
     "old",
 ];
+
+/// The statements that look at rows that go within two hours, most of them for the last time.
+const PASSING: [&str; 1] = ["prune_failures"];
 
 /// The statements that count the whole fleet; their answers are kept, so that each runs once a minute at most, or once a day.
 const COUNTS: [&str; 3] = ["fleet_versions", "fleet_people", "notices_open_alerts"];
@@ -612,9 +626,30 @@ fn every_statement_searches_tables_that_grow_by_an_index() {
             let ordered = statement.sql.contains("LIMIT") && step.contains("USING");
             let small =
                 SMALL.iter().any(|name| scanned.starts_with(name)) || scanned.contains("VIRTUAL TABLE");
-            let counts = COUNTS.contains(&statement.name);
+            let counts = COUNTS.contains(&statement.name) || PASSING.contains(&statement.name);
             assert!(small || ordered || counts, "{}: {step}", statement.name);
         }
+    }
+}
+
+/// Whatever is told the security log falls into the row that counts it.
+#[test]
+fn there_is_one_way_into_the_security_log() {
+    let words = |sql: &str| sql.split_whitespace().collect::<Vec<_>>().join(" ");
+    let into = "INSERT INTO security_log (id, kind, severity, subject, peerhost, detail, count, first_at, last_at, window_key)";
+    let counting = "ON CONFLICT (window_key) DO UPDATE SET count = count + excluded.count, \
+        first_at = min(first_at, excluded.first_at), last_at = max(last_at, excluded.last_at)";
+    let writing: Vec<_> = every_statement()
+        .into_iter()
+        .filter(|statement| {
+            let changes = ["INTO security_log", "UPDATE security_log"];
+            changes.iter().any(|change| statement.sql.contains(change))
+        })
+        .collect();
+    assert!(writing.len() >= 6, "{}", writing.len());
+    for statement in writing {
+        let sql = words(statement.sql);
+        assert!(sql.contains(into) && sql.ends_with(counting), "{}: {sql}", statement.name);
     }
 }
 

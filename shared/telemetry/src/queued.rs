@@ -208,7 +208,7 @@ impl Queued {
 pub(crate) mod tests {
     use proptest::prelude::*;
     use rs1_domain::RequestId;
-    use rs1_domain::security::Severity;
+    use rs1_domain::security::SecurityKind;
     use rs1_domain::time::{DAY, HOUR, MINUTE};
     use serde_json::json;
 
@@ -242,11 +242,11 @@ pub(crate) mod tests {
     fn everything_that_is_queued_reads_back() {
         let event = SecurityEvent {
             id: "sec-1".into(),
-            kind: "acl_violation".into(),
-            severity: Severity::Warning,
+            kind: SecurityKind::AclViolation,
             subject: ID.into(),
             peerhost: Some("203.0.113.7".into()),
             detail: json!({"topic": "#"}),
+            count: 3,
             at: NOW,
         };
         for queued in [

@@ -12,13 +12,12 @@ use rs1_domain::limits::{
     BULK_ENROLL_BODY, BULK_ENROLL_LINES, BULK_ORDERS_BODY, BULK_ORDERS_LINES, PROFILE_TEXT,
 };
 use rs1_domain::problem::Kind;
-use rs1_domain::security::Severity;
 use rs1_domain::{DeviceId, EmailAddress, MacAddress, Role, Sku, UnixMillis};
 use rs1_openapi::{Caller, Operation, Tag, sample};
 use rs1_store::access::{MyDevice, Share, Transfer};
 use rs1_store::devices::Device;
 use rs1_store::fleet::{PeopleCounts, VersionCounts};
-use rs1_store::security::{AuditRow, SecurityRow};
+use rs1_store::security::AuditRow;
 use rs1_store::sql::Page;
 use rs1_store::users::{User, UserSummary};
 use rs1_store::zones::VersionRow;
@@ -586,17 +585,6 @@ fn look_ups() -> Vec<Operation> {
         users: PeopleCounts { total: 1, active_24h: 1 },
         versions,
     };
-    let event = || SecurityRow {
-        id: sample::record_id("sec").to_string(),
-        kind: "acl_violation".to_owned(),
-        severity: Severity::Warning,
-        subject: device.to_string(),
-        peerhost: Some("203.0.113.7".to_owned()),
-        count: 3,
-        first_at: sample::NOW,
-        last_at: sample::NOW.plus(60_000),
-        detail: json!({"reason": "foreign topic", "topic": "opticworks/other/state"}),
-    };
     let act = || AuditRow {
         id: sample::record_id("aud").to_string(),
         at: sample::NOW,
@@ -691,13 +679,6 @@ fn look_ups() -> Vec<Operation> {
         )
         .about("At most a minute old.")
         .answers(200, "The numbers", &stats),
-        paged(
-            Operation::get("/api/admin/security-log", "securityLog", "What somebody tried")
-                .of(Tag::Operations, Caller::Operator),
-            "^sec-",
-        )
-        .query::<String>("kind", "Events of this kind.")
-        .answers(200, "A page, newest first; a burst is one row that counts", &page(event())),
     ]
 }
 
@@ -705,7 +686,7 @@ fn look_ups() -> Vec<Operation> {
 mod tests {
     use std::collections::BTreeSet;
 
-    use crate::routes::{Endpoint, Person, ROUTES, body_limit};
+    use crate::routes::{Admin, Endpoint, Person, ROUTES, body_limit};
 
     use super::*;
 
@@ -716,7 +697,10 @@ mod tests {
         let answered: BTreeSet<_> = ROUTES
             .iter()
             // Who it is passed on to describes it.
-            .filter(|route| route.endpoint != Endpoint::Person(Person::History))
+            .filter(|route| {
+                route.endpoint != Endpoint::Person(Person::History)
+                    && route.endpoint != Endpoint::Operator(Admin::SecurityLog)
+            })
             .map(|route| (route.pattern, route.method.as_str()))
             .collect();
         assert_eq!(described, answered);

@@ -6,8 +6,8 @@
 use rs1_auth::access_token::Person;
 use rs1_auth::operator::Operator;
 use rs1_domain::port::{Database, Random, RateLimiter};
-use rs1_domain::security::{SecurityEvent, Severity};
-use rs1_domain::{Problem, RecordId, Request, UnixMillis};
+use rs1_domain::security::{SecurityEvent, SecurityKind};
+use rs1_domain::{Problem, Request, UnixMillis};
 use rs1_store::security;
 use rs1_store::sql::run;
 use serde_json::json;
@@ -90,15 +90,9 @@ async fn record(
     request: &Request,
     now: UnixMillis,
 ) -> Result<(), String> {
-    let event = SecurityEvent {
-        id: RecordId::generate("sec", now, random.bytes()).to_string(),
-        kind: "rate_limit_exceeded".to_owned(),
-        severity: Severity::Warning,
-        subject: caller.to_owned(),
-        peerhost: request.header("cf-connecting-ip").map(str::to_owned),
-        detail: json!({"method": request.method.as_str(), "path": request.path}),
-        at: now,
-    };
+    let detail = json!({"method": request.method.as_str(), "path": request.path});
+    let event = SecurityEvent::new(SecurityKind::RateLimitExceeded, caller, now, random.bytes(), detail)
+        .from_address(request.header("cf-connecting-ip"));
     let statement = security::record(&[event]).map_err(|error| error.to_string())?;
     run(db, [statement]).await.map(|_| ()).map_err(|error| error.to_string())
 }

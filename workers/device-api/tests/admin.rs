@@ -16,8 +16,8 @@ use pollster::block_on;
 use rs1_domain::time::SECOND;
 use rs1_domain::{DeviceId, MacAddress, Method};
 use rs1_store::native::Failure;
-use rs1_store::security::{self, SecurityRow};
-use rs1_store::sql::{PageRequest, rows, run};
+use rs1_store::security::{self, SecurityRow, Wanted};
+use rs1_store::sql::{rows, run};
 use serde_json::{Value, json};
 
 #[test]
@@ -138,7 +138,9 @@ fn every_access_is_recorded_and_an_access_that_cannot_be_is_refused() {
     cloud.enroll(&json!({}));
     cloud.get(&format!("/api/admin/devices/{id}"));
     cloud.get("/api/admin/security-log");
-    let [outcome] = block_on(run(&cloud.db, [security::list(&PageRequest::default())])).unwrap();
+    let [outcome] =
+        block_on(run(&cloud.db, [security::list(&Wanted { rows: 10, ..Wanted::default() }).unwrap()]))
+            .unwrap();
     let log: Vec<SecurityRow> = rows(&outcome).unwrap();
     assert_eq!(log.len(), 1, "one operator, one window");
     assert_eq!(

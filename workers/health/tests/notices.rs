@@ -20,9 +20,9 @@ use proptest::prelude::*;
 use rs1_auth::webhook::WebhookKeys;
 use rs1_domain::Method;
 use rs1_domain::port::{Database, PortError};
-use rs1_domain::security::{SecurityEvent, Severity};
+use rs1_domain::security::{SecurityEvent, SecurityKind};
 use rs1_domain::time::{DAY, HOUR, MINUTE};
-use rs1_ops::notice::{Notice, Severity as Grade, Source, What};
+use rs1_ops::notice::{Notice, Severity, Source, What};
 use rs1_store::doubles::Letter;
 use rs1_store::native::Failure;
 use rs1_store::{notices, security};
@@ -51,7 +51,7 @@ fn tell(cloud: &Cloud, said: &str, key: &str, what: What) {
         source: Source::Incident,
         dedup_key: key.to_owned(),
         what,
-        severity: Grade::Critical,
+        severity: Severity::Critical,
         component: "broker".to_owned(),
         summary: format!("{said} of {key}"),
         at: cloud.now.get(),
@@ -64,11 +64,11 @@ fn tell(cloud: &Cloud, said: &str, key: &str, what: What) {
 fn attack(cloud: &Cloud, address: &str) {
     let event = SecurityEvent {
         id: format!("sec-{address}"),
-        kind: "acl_violation".into(),
-        severity: Severity::High,
+        kind: SecurityKind::BadWebhookSecret,
         subject: address.into(),
         peerhost: None,
         detail: json!({}),
+        count: 1,
         at: cloud.now.get(),
     };
     block_on(cloud.db.batch(vec![security::record(&[event]).unwrap()])).unwrap();
@@ -216,7 +216,7 @@ fn every_source_is_told_and_each_of_its_words_once() {
         [
             ("trigger".to_owned(), format!("Device {device}: critical_memory")),
             ("trigger".to_owned(), format!("Device {:032x}: critical_memory", 2)),
-            ("trigger".to_owned(), "Security: acl_violation by 203.0.113.7".to_owned()),
+            ("trigger".to_owned(), "Security: bad_webhook_secret by 203.0.113.7".to_owned()),
             ("trigger".to_owned(), "Rollout rol-1 was halted: 6 of 20 devices failed".to_owned()),
         ]
     );
@@ -423,7 +423,7 @@ fn whatever_statement_fails_nothing_is_lost() {
                 ("trigger".to_owned(), format!("Device {:032x}: critical_memory", 1)),
                 ("trigger".to_owned(), "Rollout rol-1 was halted: no".to_owned()),
                 ("resolve".to_owned(), "Rollout rol-1 was resumed by ada".to_owned()),
-                ("trigger".to_owned(), "Security: acl_violation by 203.0.113.7".to_owned()),
+                ("trigger".to_owned(), "Security: bad_webhook_secret by 203.0.113.7".to_owned()),
             ];
             let mut once = told(&letters);
             let all = once.len();

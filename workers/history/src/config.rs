@@ -1,5 +1,6 @@
 //! This worker's configuration.
 
+use rs1_api::operator::Issuer;
 use rs1_auth::access_token::AccessTokens;
 use rs1_domain::config::{BadConfig, Environment, Settings, is_strong_secret};
 
@@ -7,6 +8,8 @@ use rs1_domain::config::{BadConfig, Environment, Settings, is_strong_secret};
 pub struct Config {
     /// Where this worker runs.
     pub environment: Environment,
+    /// Whose tokens operators have.
+    pub operators: Issuer,
     /// Tells good access tokens of users.
     pub access_tokens: AccessTokens,
 }
@@ -19,14 +22,18 @@ impl Config {
     pub fn read(look_up: &dyn Fn(&str) -> Option<String>) -> Result<Self, BadConfig> {
         let mut settings = Settings::new(look_up);
         let environment = settings.environment();
+        let operators = Issuer::read(&mut settings);
         let secret = settings.required("JWT_SECRET", "must have at least 32 characters", |text| {
             is_strong_secret(text).then(|| text.to_owned())
         });
         let previous = settings.optional("JWT_SECRET_PREVIOUS");
-        let config = environment.zip(secret).map(|(environment, secret)| Self {
-            environment,
-            access_tokens: AccessTokens::new(&secret, previous.as_deref()),
-        });
+        let config = match (environment, operators, secret) {
+            (Some(environment), Some(operators), Some(secret)) => {
+                let access_tokens = AccessTokens::new(&secret, previous.as_deref());
+                Some(Self { environment, operators, access_tokens })
+            }
+            _ => None,
+        };
         settings.finish(config)
     }
 }

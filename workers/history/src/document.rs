@@ -3,10 +3,13 @@
 use std::collections::BTreeMap;
 
 use rs1_domain::http::CSV;
+use rs1_domain::limits::{PAGE_DEFAULT, PAGE_MAX};
 use rs1_domain::problem::Kind as ProblemKind;
+use rs1_domain::security::{SecurityKind, Severity};
 use rs1_domain::{DeviceId, UnixMillis};
 use rs1_openapi::{Caller, Operation, Tag, sample};
 use rs1_store::alerts::Status;
+use rs1_store::security::SecurityRow;
 use rs1_store::sql::Page;
 use rs1_telemetry::alert::Kind as AlertKind;
 use rs1_telemetry::event::Kind;
@@ -44,7 +47,7 @@ enum Line {
 /// Every operation.
 pub fn operations() -> Vec<Operation> {
     let health = Operation::get("/api/history/health", "historyHealth", "How this worker is");
-    vec![sample::health(health), telemetry(), events(), alerts(), acknowledge()]
+    vec![sample::health(health), telemetry(), events(), alerts(), acknowledge(), security_log()]
 }
 
 fn events() -> Operation {
@@ -202,6 +205,44 @@ fn telemetry() -> Operation {
         .refuses_faults(&[("?resolution", "must be raw, hour or day")])
 }
 
+fn security_log() -> Operation {
+    let event = || SecurityRow {
+        id: sample::record_id("sec").to_string(),
+        kind: SecurityKind::AclViolation.as_str().to_owned(),
+        severity: SecurityKind::AclViolation.severity(),
+        subject: "203.0.113.7".to_owned(),
+        peerhost: Some("203.0.113.7".to_owned()),
+        count: 3,
+        first_at: sample::NOW,
+        last_at: sample::NOW.plus(60_000),
+        detail: json!({"reason": "topic", "action": "publish", "topic": "opticworks/other/state"}),
+    };
+    let page = || Page { items: vec![event()], next_cursor: None };
+    Operation::get("/api/admin/security-log", "securityLog", "What somebody tried")
+        .of(Tag::Operations, Caller::Operator)
+        .about(
+            "Newest first, kept 90 days. A burst is one row that counts: what one subject does of a kind within ten minutes. Where strangers \
+             decide what is said, the subject is their address. `Accept: application/x-ndjson` makes it an export, a line an event and up to \
+             1,000 a page, with the way to the next page in `Link`: whoever follows that has all there is of the time they asked for.",
+        )
+        .query::<SecurityKind>("kind", "Events of this kind.")
+        .query::<Severity>("severity", "Events that matter so much.")
+        .query_of("subject", "Events about this one.", json!({"type": "string", "maxLength": 256}))
+        .query_of("peerhost", "Events from this address.", json!({"type": "string", "maxLength": 256}))
+        .query::<UnixMillis>("from", "Events that were noticed at this time or later.")
+        .query::<UnixMillis>("to", "Events that were noticed before this time.")
+        .query_of(
+            "limit",
+            "Most items of the page; of NDJSON up to 1,000, which it is when left out.",
+            json!({"type": "integer", "minimum": 1, "maximum": PAGE_MAX, "default": PAGE_DEFAULT}),
+        )
+        .query_of("cursor", "The `next_cursor` of the page before.", json!({"type": "string", "pattern": "^sec-"}))
+        .answers(200, "A page", &page())
+        .answers_lines(200, "A page", &vec![event()])
+        .with(200, "link", "The next page, of NDJSON.")
+        .refuses_faults(&[("?severity", "must be info, warning or high")])
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -220,11 +261,14 @@ mod tests {
             Route::Events(device),
             Route::Alerts(device),
             Route::Acknowledge(device, "alr-1"),
+            Route::SecurityLog,
         ]
         .map(|route| match route {
-            Route::Health | Route::Telemetry(_) | Route::Events(_) | Route::Alerts(_) => {
-                (route.pattern(), "GET")
-            }
+            Route::Health
+            | Route::Telemetry(_)
+            | Route::Events(_)
+            | Route::Alerts(_)
+            | Route::SecurityLog => (route.pattern(), "GET"),
             Route::Acknowledge(..) => (route.pattern(), "POST"),
         });
         let described: BTreeSet<_> = operations()

@@ -3,17 +3,17 @@
 //! Only `/api/history/*` leads here from outside, and nothing is there but health. Whatever else is here comes by way of
 //! `device-api`.
 
-use rs1_api::person;
+use rs1_api::{operator, person};
 use rs1_domain::config::BadConfig;
 use rs1_domain::{Answer, Method, Problem, Request};
 use rs1_store::health;
 
 use crate::config::Config;
-use crate::handlers::{alerts, events, telemetry};
+use crate::handlers::{alerts, events, security_log, telemetry};
 use crate::world::{Ports, World};
 
 /// The request headers that this worker reads.
-pub const HEADERS: &[&str] = &["accept", "authorization"];
+pub const HEADERS: &[&str] = &["accept", "authorization", "cf-access-jwt-assertion"];
 
 /// What is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +28,8 @@ pub(crate) enum Route<'a> {
     Alerts(&'a str),
     /// That somebody knows.
     Acknowledge(&'a str, &'a str),
+    /// What somebody tried.
+    SecurityLog,
 }
 
 impl<'a> Route<'a> {
@@ -35,6 +37,7 @@ impl<'a> Route<'a> {
         let segments: Vec<_> = path.strip_prefix("/api/")?.split('/').collect();
         match *segments.as_slice() {
             ["history", "health"] => Some(Self::Health),
+            ["admin", "security-log"] => Some(Self::SecurityLog),
             ["devices", device, "telemetry"] if !device.is_empty() => Some(Self::Telemetry(device)),
             ["devices", device, "events"] if !device.is_empty() => Some(Self::Events(device)),
             ["devices", device, "alerts"] if !device.is_empty() => Some(Self::Alerts(device)),
@@ -60,6 +63,7 @@ impl<'a> Route<'a> {
             Self::Events(_) => "/api/devices/{id}/events",
             Self::Alerts(_) => "/api/devices/{id}/alerts",
             Self::Acknowledge(..) => "/api/devices/{id}/alerts/{alert}/ack",
+            Self::SecurityLog => "/api/admin/security-log",
         }
     }
 }
@@ -100,9 +104,14 @@ async fn answer(
     }
     let config =
         config.map_err(|faults| Problem::unavailable(format!("configuration: {}", faults.0.join("; "))))?;
+    if route == Route::SecurityLog {
+        let World { documents, signatures, keys, .. } = world;
+        operator::identify(request, &config.operators, keys, documents, signatures).await?;
+        return security_log::list(&world.db, request).await;
+    }
     let person = person::identify(request, &config.access_tokens)?;
     match route {
-        Route::Health => Err(Problem::internal("health was answered above")),
+        Route::Health | Route::SecurityLog => Err(Problem::internal("that was answered above")),
         Route::Telemetry(device) => {
             telemetry::show(&world.db, &world.archives, &person, device, request).await
         }
@@ -122,6 +131,7 @@ mod tests {
     fn every_route_is_found_by_its_path_and_no_other() {
         assert_eq!(Route::of("/api/history/health"), Some(Route::Health));
         assert_eq!(Route::of("/api/devices/x1/telemetry"), Some(Route::Telemetry("x1")));
+        assert_eq!(Route::of("/api/admin/security-log"), Some(Route::SecurityLog));
         assert_eq!(Route::of("/api/devices/x1/events"), Some(Route::Events("x1")));
         assert_eq!(Route::of("/api/devices/x1/alerts"), Some(Route::Alerts("x1")));
         assert_eq!(Route::of("/api/devices/x1/alerts/a2/ack"), Some(Route::Acknowledge("x1", "a2")));
@@ -141,6 +151,8 @@ mod tests {
             "/api/history/../devices/x1/telemetry",
             "/api/history/%2e%2e/devices/x1/telemetry",
             "/api/history/devices/x1/telemetry",
+            "/api/history/admin/security-log",
+            "/api/history/../admin/security-log",
         ] {
             assert_eq!(Route::of(path), None, "{path}");
         }

@@ -1,12 +1,18 @@
 //! What this worker's handlers may use of the world.
 
-use rs1_domain::port::{Archive, Database};
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use rs1_auth::jwt::KeyCache;
+use rs1_domain::port::{Archive, Database, DocumentSource, SignatureVerifier};
 
 /// Which implementation stands behind each port: the runtime's, or a test's.
 #[expect(missing_docs, reason = "`World` says what each is for")]
 pub trait Ports {
     type Database: Database;
     type Archive: Archive;
+    type Documents: DocumentSource;
+    type Signatures: SignatureVerifier;
 }
 
 /// The ports of one invocation.
@@ -15,4 +21,10 @@ pub struct World<P: Ports> {
     pub db: P::Database,
     /// The R2 bucket of archives.
     pub archives: P::Archive,
+    /// Fetches the operators' keys.
+    pub documents: P::Documents,
+    /// Verifies operators' tokens.
+    pub signatures: P::Signatures,
+    /// The operators' keys as fetched last: shared by every request of the isolate, and never borrowed across an await.
+    pub keys: Rc<RefCell<KeyCache>>,
 }

@@ -14,9 +14,13 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use common::image::{Signer, unsigned};
 use common::{Cloud, NOW, authorized, body, faults};
+use pollster::block_on;
+use rs1_domain::security::{SecurityKind, Severity};
 use rs1_domain::time::SECOND;
 use rs1_domain::{Answer, Method, hex};
 use rs1_store::native::Failure;
+use rs1_store::security::{self, SecurityRow, Wanted};
+use rs1_store::sql::{rows, run};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
@@ -27,6 +31,12 @@ fn cloud() -> (Cloud, Signer) {
     let (cloud, signer) = (Cloud::new(), Signer::number(1));
     cloud.register(&signer);
     (cloud, signer)
+}
+
+fn security_log(cloud: &Cloud, kind: SecurityKind) -> Vec<SecurityRow> {
+    let wanted = Wanted { kinds: Some(vec![kind]), rows: 10, ..Wanted::default() };
+    let [outcome] = block_on(run(&cloud.db, [security::list(&wanted).unwrap()])).unwrap();
+    rows(&outcome).unwrap()
 }
 
 fn refused(answer: &Answer, pointers: &[&str]) {
@@ -98,6 +108,11 @@ fn each_kind_of_bad_image_is_refused_by_name_and_leaves_nothing() {
     );
     assert_eq!(body(&cloud.get("/admin/firmware"))["items"], json!([]));
     assert_eq!(cloud.files.keys(), [""; 0]);
+    let logged = security_log(&cloud, SecurityKind::FirmwareRejected);
+    assert_eq!(logged.len(), 1, "one burst, one row: {logged:?}");
+    let SecurityRow { severity, subject, count, detail, .. } = &logged[0];
+    assert_eq!((*severity, subject.as_str(), *count), (Severity::High, "ada@optic.works", 10));
+    assert_eq!(*detail, json!({"path": "/admin/firmware/rs1_pro/1.2.0", "faults": ["/size"]}));
 }
 
 #[test]

@@ -5,6 +5,7 @@ use rs1_domain::diagnostics::KEPT_DAYS;
 use rs1_domain::event::Tick;
 use rs1_domain::limits::QUEUE_SENDS;
 use rs1_domain::port::{Database, PortError, Queue, Sending, Shelf};
+use rs1_domain::security::WINDOW;
 use rs1_domain::time::{DAY, HOUR, MINUTE};
 use rs1_domain::{RecordId, UnixMillis};
 use rs1_store::objects::{self, Waiting};
@@ -21,8 +22,10 @@ pub const HOURLY: &str = "0 * * * *";
 
 /// Devices handled by one statement of the sweep.
 const STEP: u32 = 500;
-/// Log rows deleted by one statement; an hour in which more fall due leaves the rest to the next.
+/// Log rows deleted by one statement.
 const PRUNE: u32 = 5_000;
+/// How often such statements run in one sweep; an hour in which more falls due leaves the rest to the next.
+const PRUNE_ROUNDS: u32 = 10;
 /// Hours stay open for messages this long: the queue keeps a message for four days at most, and a
 /// message's own time is believed up to a day back.
 const OPEN_HOURS: i64 = 5 * 24;
@@ -117,21 +120,29 @@ async fn sweep(now: UnixMillis, db: &impl Database) -> Result<String, PortError>
     }
     let border = |kind| RecordId::generate(kind, now.plus(LOG_DAYS.saturating_mul(-DAY)), [0; 10]);
     let questions = RecordId::generate("dia", now.plus(KEPT_DAYS.saturating_mul(-DAY)), [0; 10]);
-    let [security, audit, failures, questions, sessions, ..] = run(
-        db,
-        [
-            security::prune_security(&border("sec"), PRUNE),
-            security::prune_audit(&border("aud"), PRUNE),
-            security::prune_failures(now.plus(-HOUR), PRUNE),
-            diagnostics::prune(&questions, PRUNE),
-            users::prune_sessions(now.plus(-DAY), PRUNE),
-            rs1_store::alerts::prune_outbox(events_before, PRUNE),
-            objects::prune(now.plus(OBJECT_DAYS.saturating_mul(-DAY)), PRUNE),
-        ],
-    )
-    .await?;
-    let (security, audit, failures) = (security.changes, audit.changes, failures.changes);
-    let (questions, sessions) = (questions.changes, sessions.changes);
+    let mut pruned = [0_u64; 7];
+    for _ in 0..PRUNE_ROUNDS {
+        let outcomes = run(
+            db,
+            [
+                security::prune_security(&border("sec"), PRUNE),
+                security::prune_audit(&border("aud"), PRUNE),
+                security::prune_failures(now.plus(-HOUR), PRUNE),
+                diagnostics::prune(&questions, PRUNE),
+                users::prune_sessions(now.plus(-DAY), PRUNE),
+                rs1_store::alerts::prune_outbox(events_before, PRUNE),
+                objects::prune(now.plus(OBJECT_DAYS.saturating_mul(-DAY)), PRUNE),
+            ],
+        )
+        .await?;
+        for (sum, outcome) in pruned.iter_mut().zip(&outcomes) {
+            *sum = sum.saturating_add(outcome.changes);
+        }
+        if outcomes.iter().all(|outcome| outcome.changes < u64::from(PRUNE)) {
+            break;
+        }
+    }
+    let [security, audit, failures, questions, sessions, ..] = pruned;
     Ok(format!(
         "{sealed} hours sealed, {deleted} deleted; {events} events, {alerts} alerts deleted; {security} security, {audit} audit, {failures} failure, \
          {questions} diagnostics, {sessions} session rows deleted"
@@ -139,4 +150,4 @@ async fn sweep(now: UnixMillis, db: &impl Database) -> Result<String, PortError>
 }
 
 // An address is forgotten only after its failures have left the window that they are counted in.
-const _: () = assert!(HOUR > security::WINDOW && security::WINDOW >= MINUTE);
+const _: () = assert!(HOUR > WINDOW && WINDOW >= MINUTE);

@@ -3,6 +3,7 @@
 //! - [`routes`]: admission (`/webhook/mqtt-auth`, `/webhook/mqtt-acl`) and what devices say
 //!   (`/webhook/device-state`, `/webhook/telemetry`, `/webhook/ota-status`, `/webhook/device-offline`,
 //!   `/webhook/config-status`, `/webhook/diagnostics`);
+//! - [`notice`]: how the security log is told;
 //! - [`queue`]: the consumer that archives and counts telemetry, and keeps the security log; [`objects`]: telemetry that comes
 //!   collected, thousands of messages at a time;
 //! - [`cron`]: the hourly sweep.
@@ -15,6 +16,7 @@ pub mod cron;
 #[cfg(feature = "schema")]
 pub mod document;
 pub mod handlers;
+pub mod notice;
 pub mod objects;
 pub mod queue;
 pub mod routes;
@@ -22,9 +24,12 @@ pub mod world;
 
 #[cfg(target_arch = "wasm32")]
 mod worker {
+    use std::cell::RefCell;
     use std::marker::PhantomData;
+    use std::rc::Rc;
 
     use rs1_domain::config::BadConfig;
+    use rs1_domain::security::Bursts;
     use rs1_platform::d1::D1;
     use rs1_platform::emqx::Emqx;
     use rs1_platform::queue::Producer;
@@ -41,6 +46,11 @@ mod worker {
     static SERVICE: Service =
         Service { name: "telemetry", headers: routes::HEADERS, body_limit: routes::body_limit };
     static CONFIG: PerIsolate<Result<Config, BadConfig>> = PerIsolate::new();
+
+    std::thread_local! {
+        /// Shared by every request of this isolate.
+        static BURSTS: Rc<RefCell<Bursts>> = Rc::default();
+    }
 
     /// The Workers runtime's ports, for as long as an event lasts.
     struct Runtime<'a>(PhantomData<&'a ()>);
@@ -66,6 +76,7 @@ mod worker {
             files: R2::new(env, "R2"),
             random: Crypto,
             broker: Emqx::new(config(env).ok().map(|config| &config.broker)),
+            bursts: BURSTS.with(Rc::clone),
         }
     }
 

@@ -353,9 +353,7 @@ async fn log_security(sorted: &Sorted, world: &World<impl Ports>, now: UnixMilli
     }
     if !sorted.failures.is_empty() {
         let id = RecordId::generate("sec", now, world.random.bytes());
-        statements.push(security::note_failures(&sorted.failures).map_err(json)?);
-        statements.push(security::report_repeated(&id, &sorted.failures).map_err(json)?);
-        statements.push(security::mark_reported(&sorted.failures).map_err(json)?);
+        statements.extend(security::count_failures(&id, &sorted.failures).map_err(json)?);
     }
     world.db.batch(statements).await.map(|_| ())
 }

@@ -2,15 +2,18 @@
 //! anything of the body is looked at.
 
 use rs1_domain::config::BadConfig;
+use rs1_domain::security::{SecurityKind, Told};
 use rs1_domain::{Answer, Method, Problem, Request, limits};
 use rs1_store::health;
+use serde_json::json;
 
 use crate::config::Config;
 use crate::handlers::{acl, auth, config_status, diagnostics, gone, ota_status, provision, state, telemetry};
+use crate::notice;
 use crate::world::{Ports, World};
 
 /// The request headers that this worker reads.
-pub const HEADERS: &[&str] = &["x-webhook-secret", "content-type"];
+pub const HEADERS: &[&str] = &["x-webhook-secret", "content-type", "cf-connecting-ip"];
 
 /// The routes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,21 +125,37 @@ async fn answer(
         config.map_err(|faults| Problem::unavailable(format!("configuration: {}", faults.0.join("; "))))?;
     let secret = request.header("x-webhook-secret").unwrap_or_default();
     if !config.webhook_secret.accepts(secret) {
-        return Err(Problem::unauthenticated("X-Webhook-Secret is missing or not good"));
+        return Err(refuse(route, request, world).await);
     }
     match route {
-        Route::MqttAuth => auth::authenticate(&world.db, &world.queue, config, request).await,
-        Route::MqttAcl => acl::authorize(&world.queue, &world.random, request).await,
+        Route::MqttAuth => auth::authenticate(world, config, request).await,
+        Route::MqttAcl => acl::authorize(world, request).await,
         Route::DeviceState => state::report(&world.db, &world.updates, &world.broker, request).await,
         Route::DeviceOffline => gone::report(&world.db, request).await,
         Route::Telemetry => telemetry::accept(world, request).await,
-        Route::OtaStatus => ota_status::accept(&world.updates, request).await,
+        Route::OtaStatus => ota_status::accept(world, request).await,
         Route::ConfigStatus => config_status::report(&world.db, request).await,
         Route::Diagnostics => diagnostics::report(world, request).await,
         Route::Provision => {
             provision::provision(&world.db, &world.queue, &world.random, &world.broker, request).await
         }
         Route::Health => Err(Problem::internal("health was answered above")),
+    }
+}
+
+/// Refuses a call that is not EMQX's, or EMQX's with a secret that is not good any more, and hands that on to the security log.
+async fn refuse(route: Route, request: &Request, world: &World<impl Ports>) -> Problem {
+    let problem = Problem::unauthenticated("X-Webhook-Secret is missing or not good");
+    let (header, peerhost) = ("x-webhook-secret", request.header("cf-connecting-ip").unwrap_or_default());
+    let kind = SecurityKind::BadWebhookSecret;
+    let Some(told) = notice::due(world, kind, peerhost, request) else { return problem };
+    let secret = if request.header(header).is_some() { "wrong" } else { "none" };
+    let detail = json!({"route": route.path(), "secret": secret});
+    let Told { source, count } = &told;
+    let event = notice::event(&world.random, kind, source, Some(peerhost), *count, detail, request);
+    match notice::tell(world, kind, &told, event).await {
+        Ok(()) => problem,
+        Err(error) => problem.with_log(format!("not recorded: {error}")),
     }
 }
 

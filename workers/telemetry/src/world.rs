@@ -1,7 +1,11 @@
 //! What this worker's handlers may use of the world. Each handler takes only the ports it needs;
 //! this is where the routes find them.
 
+use std::cell::RefCell;
+use std::rc::Rc;
+
 use rs1_domain::port::{Broker, Bucket, Database, Inbox, Queue, Random, Shelf};
+use rs1_domain::security::Bursts;
 
 /// Which implementation stands behind each port: the runtime's, or a test's.
 #[expect(missing_docs, reason = "`World` says what each is for")]
@@ -29,4 +33,7 @@ pub struct World<P: Ports> {
     pub random: P::Random,
     /// Tells devices.
     pub broker: P::Broker,
+    /// What this isolate remembers of those who do what is not allowed: borrowed for a moment at a time and never across an
+    /// await, since other requests share it.
+    pub bursts: Rc<RefCell<Bursts>>,
 }

@@ -142,6 +142,7 @@ fn six_failures_from_one_address_are_reported_once_and_a_broken_queue_still_refu
     let log = cloud.security_log();
     assert_eq!(log.len(), 1);
     assert_eq!((log[0].kind.as_str(), log[0].subject.as_str()), ("auth_failure_repeated", "203.0.113.7"));
+    assert_eq!(log[0].count, 9);
 
     cloud.world.queue.fail(true);
     let answer = cloud.post("/webhook/mqtt-auth", &connect("wrong"));
@@ -167,7 +168,105 @@ fn topics_are_decided_without_the_database_and_refusals_are_logged() {
     let log = cloud.security_log();
     assert_eq!(log.len(), 1, "one burst, one row");
     assert_eq!((log[0].kind.as_str(), log[0].count), ("acl_violation", 2));
-    assert_eq!(log[0].detail["topic"], "#");
+    assert_eq!(log[0].subject, "203.0.113.7");
+    assert_eq!((&log[0].detail["topic"], &log[0].detail["username"]), (&json!("#"), &json!(device())));
+}
+
+#[test]
+fn a_call_without_the_secret_is_refused_and_its_address_logged() {
+    let cloud = Cloud::new();
+    let call = |secret: Option<&str>, address: Option<&str>| {
+        let headers = [("x-webhook-secret", secret), ("cf-connecting-ip", address)];
+        let headers: Vec<_> = headers.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
+        cloud.send(Method::Post, "/webhook/telemetry", &headers, b"{}".to_vec())
+    };
+    for (secret, address) in [
+        (Some("wrong"), Some("203.0.113.7")),
+        (None, Some("203.0.113.7")),
+        (Some(""), Some("2001:db8::1")),
+        (None, Some("2001:db8::2")),
+        (None, None),
+    ] {
+        assert_eq!(call(secret, address).status, 401);
+    }
+    assert_eq!(
+        call(Some(SECRET), Some("203.0.113.7")).status,
+        422,
+        "with the secret it is the body that is wrong"
+    );
+    cloud.drain();
+    let log = cloud.security_log();
+    let mut seen: Vec<_> = log
+        .iter()
+        .map(|row| (row.kind.as_str(), row.subject.as_str(), row.peerhost.as_deref(), row.count))
+        .collect();
+    seen.sort_unstable();
+    assert_eq!(
+        seen,
+        [
+            ("bad_webhook_secret", "2001:db8:0:0::/64", Some("2001:db8::1"), 2),
+            ("bad_webhook_secret", "203.0.113.7", Some("203.0.113.7"), 2),
+            ("bad_webhook_secret", "unknown", None, 1),
+        ]
+    );
+    let first = log.iter().find(|row| row.subject == "203.0.113.7").unwrap();
+    assert_eq!(first.detail, json!({"route": "/webhook/telemetry", "secret": "wrong"}));
+    cloud.world.queue.fail(true);
+    let answer = call(None, Some("198.51.100.1"));
+    assert_eq!(answer.status, 401, "{}", answer.body);
+    assert!(answer.log.unwrap().contains("not recorded"));
+}
+
+#[test]
+fn a_flood_of_any_kind_is_few_messages_and_few_rows() {
+    let mut cloud = Cloud::new();
+    let (mut messages, mut deliveries) = (0, Vec::new());
+    for number in 0..3_000_i64 {
+        cloud.now = ten_o_clock().plus(number * 20);
+        let peerhost = format!("198.51.100.{}", number % 50);
+        let name = format!("forged-{number}");
+        match number / 50 % 3 {
+            0 => cloud.post("/webhook/mqtt-auth", &json!({"clientid": name, "username": name, "password": "x", "peerhost": peerhost, "cert_common_name": ""})),
+            1 => cloud.post("/webhook/mqtt-acl", &json!({"clientid": name, "username": name, "peerhost": peerhost, "action": "publish",
+                "topic": name, "qos": "0", "retain": "false"})),
+            _ => {
+                let headers = [("x-webhook-secret", name.as_str()), ("cf-connecting-ip", peerhost.as_str())];
+                cloud.send(Method::Post, "/webhook/device-state", &headers, Vec::new())
+            }
+        };
+        deliveries.extend(cloud.world.queue.take());
+        messages = deliveries.len();
+    }
+    assert!(messages < 250, "{messages} messages");
+    for batch in deliveries.chunks(100) {
+        assert!(cloud.deliver(batch).retries.is_empty());
+    }
+    let log = cloud.security_log();
+    for kind in ["auth_failure_repeated", "acl_violation", "bad_webhook_secret"] {
+        let rows: Vec<_> = log.iter().filter(|row| row.kind == kind).collect();
+        assert_eq!(rows.len(), 50, "{kind}: one an address");
+        assert!(rows.iter().all(|row| Some(row.subject.as_str()) == row.peerhost.as_deref()), "{kind}");
+    }
+}
+
+#[test]
+fn a_device_that_rejects_an_image_is_logged_and_its_report_taken_all_the_same() {
+    let cloud = Cloud::new();
+    let mut status = ota_status("failed");
+    status["error"] = "bad_signature".into();
+    let message = published("ota/status", "m1", cloud.now, &status);
+    assert_eq!(cloud.post("/webhook/ota-status", &message).status, 202);
+    assert_eq!(cloud.world.updates.take().len(), 1);
+    status["error"] = "download_failed".into();
+    let other = published("ota/status", "m2", cloud.now, &status);
+    assert_eq!(cloud.post("/webhook/ota-status", &other).status, 202);
+    cloud.drain();
+    let log = cloud.security_log();
+    assert_eq!(log.len(), 1);
+    assert_eq!((log[0].kind.as_str(), log[0].subject.as_str()), ("firmware_rejected", device().as_str()));
+    assert_eq!(log[0].detail, json!({"version": "1.2.0", "error": "bad_signature", "rollout_id": "rol-01"}));
+    cloud.world.queue.fail(true);
+    assert_eq!(cloud.post("/webhook/ota-status", &message).status, 503, "EMQX brings it again");
 }
 
 fn state(online: bool) -> Value {

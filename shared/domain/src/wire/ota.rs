@@ -172,6 +172,14 @@ pub struct OtaStatus {
 }
 
 impl OtaStatus {
+    /// Whether the device gave up because the image's hash or signature was not good. Devices say why in words; of those
+    /// that are known `sha256_mismatch`, `bad_signature`, `bad_signature_block` and `unknown_key` are such.
+    pub fn rejects_image(&self) -> bool {
+        let error = self.error.as_deref().unwrap_or_default().to_ascii_lowercase();
+        let words = ["sha256", "sha-256", "hash", "signature", "checksum", "unknown_key"];
+        self.status == OtaPhase::Failed && words.iter().any(|word| error.contains(word))
+    }
+
     /// Reads a payload.
     ///
     /// # Errors
@@ -296,6 +304,23 @@ mod tests {
         assert_eq!(status.error, None);
         assert_eq!(status.rollout_id.as_deref(), Some("rol-01"));
         assert_eq!(status.timestamp, UnixMillis(12_000));
+    }
+
+    #[test]
+    fn a_device_that_rejects_an_image_says_so_in_words() {
+        let status = |status: &str, error: &str| {
+            let body = json!({"status": status, "version": "1.2.0", "error": error, "timestamp": "2026-01-20T10:00:00Z"});
+            OtaStatus::read(body.to_string().as_bytes()).unwrap()
+        };
+        for error in
+            ["sha256_mismatch", "bad_signature", "bad_signature_block", "unknown_key", "Image hash differs"]
+        {
+            assert!(status("failed", error).rejects_image(), "{error}");
+            assert!(!status("downloading", error).rejects_image(), "{error}, and goes on");
+        }
+        for error in ["", "download_failed", "no space left"] {
+            assert!(!status("failed", error).rejects_image(), "{error}");
+        }
     }
 
     #[test]

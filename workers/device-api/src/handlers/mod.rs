@@ -7,7 +7,6 @@ pub mod enroll;
 pub mod my_devices;
 pub mod operators;
 pub mod orders;
-pub mod security_log;
 pub mod session;
 pub mod shares;
 pub mod tags;

@@ -22,10 +22,10 @@ use rs1_auth::jwt::KeyCaches;
 use rs1_auth::oidc::{self, Identity};
 use rs1_auth::refresh_token::{self, RefreshToken};
 use rs1_domain::port::{Database, DocumentSource, KeyValue, Outcome, PortError, Random, SignatureVerifier};
-use rs1_domain::security::{SecurityEvent, Severity};
+use rs1_domain::security::{SecurityEvent, SecurityKind};
 use rs1_domain::time::SECOND;
 use rs1_domain::wire::fields::{self, Fields};
-use rs1_domain::{Answer, Faults, Problem, RecordId, Request, SessionId, UnixMillis, UserId};
+use rs1_domain::{Answer, Faults, Problem, Request, SessionId, UnixMillis, UserId};
 use rs1_store::sql::{first_row, run};
 use rs1_store::users::{self, Ending, Session, SignIn, User};
 use rs1_store::{orders, security};
@@ -263,15 +263,9 @@ async fn end_stolen(
     person: &Person,
     request: &Request,
 ) -> Result<(), Problem> {
-    let event = SecurityEvent {
-        id: RecordId::generate("sec", request.now, random.bytes()).to_string(),
-        kind: "token_reuse".to_owned(),
-        severity: Severity::High,
-        subject: person.user.to_string(),
-        peerhost: request.header("cf-connecting-ip").map(str::to_owned),
-        detail: json!({"session_id": person.session}),
-        at: request.now,
-    };
+    let (kind, detail) = (SecurityKind::TokenReuse, json!({"session_id": person.session}));
+    let event = SecurityEvent::new(kind, person.user.as_str(), request.now, random.bytes(), detail)
+        .from_address(request.header("cf-connecting-ip"));
     let event = security::record(&[event]).map_err(|error| Problem::internal(error.to_string()))?;
     let ending = users::end_session(&person.session, &person.user, Ending::TokenReuse, request.now);
     run(db, [ending, event]).await?;

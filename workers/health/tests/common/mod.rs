@@ -10,11 +10,12 @@ use pollster::block_on;
 use rs1_auth::jwt::KeyCache;
 use rs1_domain::event::Tick;
 use rs1_domain::port::{Database, DocumentSource, PortError, SignatureVerifier, Statement};
+use rs1_domain::security::SecurityKind;
 use rs1_domain::{Answer, Method, Request, RequestId, UnixMillis};
 use rs1_store::doubles::{Counting, LibraryGzip, MemoryMessenger, MemoryShelf, MemoryVault};
 use rs1_store::native::NativeDatabase;
-use rs1_store::security::{self, SecurityRow};
-use rs1_store::sql::{PageRequest, rows};
+use rs1_store::security::{self, SecurityRow, Wanted};
+use rs1_store::sql::rows;
 use rs1_worker_health::config::Config;
 use rs1_worker_health::world::{Ports, World};
 use rs1_worker_health::{cron, routes};
@@ -141,7 +142,14 @@ impl Cloud {
 
     /// What was logged of a kind, newest first: whom it is about, and its details.
     pub fn logged(&self, kind: &str) -> Vec<(String, Value)> {
-        let log: Vec<SecurityRow> = self.rows(security::list_kind(kind, &PageRequest::default()));
+        let log: Vec<SecurityRow> = self.rows(
+            security::list(&Wanted {
+                kinds: SecurityKind::parse(kind).map(|kind| vec![kind]),
+                rows: 200,
+                ..Wanted::default()
+            })
+            .unwrap(),
+        );
         log.into_iter().map(|row| (row.subject, row.detail)).collect()
     }
 }

@@ -2,4 +2,5 @@
 
 pub mod alerts;
 pub mod events;
+pub mod security_log;
 pub mod telemetry;

@@ -9,9 +9,13 @@
     reason = "a test that panics fails, which is what it should do"
 )]
 
+use std::rc::Rc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use pollster::block_on;
 use rs1_auth::access_token::{AccessTokens, Person};
-use rs1_domain::port::{Bucket, Encoding, NewObject, Random};
+use rs1_domain::port::{Bucket, DocumentSource, Encoding, NewObject, PortError, Random, SignatureVerifier};
 use rs1_domain::time::{DAY, HOUR, MINUTE};
 use rs1_domain::topic::Channel;
 use rs1_domain::wire::Envelope;
@@ -35,6 +39,38 @@ pub struct Memory;
 impl Ports for Memory {
     type Database = NativeDatabase;
     type Archive = MemoryBucket;
+    type Documents = Certificates;
+    type Signatures = AnySignature;
+}
+
+/// The operators' keys. Who may sign what is tried where that code lives.
+pub struct Certificates;
+
+impl DocumentSource for Certificates {
+    async fn fetch(&self, _: &str) -> Result<String, PortError> {
+        Ok(json!({"keys": [{"kty": "RSA", "kid": "k1"}]}).to_string())
+    }
+}
+
+pub struct AnySignature;
+
+impl SignatureVerifier for AnySignature {
+    async fn verify_rs256(&self, _: &str, _: &[u8], _: &[u8]) -> Result<bool, PortError> {
+        Ok(true)
+    }
+
+    async fn verify_es256(&self, _: &str, _: &[u8], _: &[u8]) -> Result<bool, PortError> {
+        Ok(true)
+    }
+}
+
+const ISSUER: &str = "https://operators.example";
+
+/// An operator's token.
+pub fn operator_token() -> String {
+    let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+    let claims = json!({"iss": ISSUER, "aud": "ops", "exp": 4_102_444_800_i64, "email": "ada@optic.works"});
+    format!("{}.{}.c2ln", part(&json!({"alg": "RS256", "kid": "k1"})), part(&claims))
 }
 
 pub struct Cloud {
@@ -48,13 +84,22 @@ pub struct Cloud {
 pub fn cloud() -> Cloud {
     let settings = |name: &str| match name {
         "ENVIRONMENT" => Some("local".to_owned()),
+        "OPERATOR_ISSUER" => Some(ISSUER.to_owned()),
+        "OPERATOR_AUDIENCE" => Some("ops".to_owned()),
+        "OPERATOR_JWKS_URL" => Some(format!("{ISSUER}/certs")),
         "JWT_SECRET" => Some(SECRET.to_owned()),
         _ => None,
     };
     let mac_address = MacAddress::parse("AA:BB:CC:DD:EE:01").unwrap();
     let device = DeviceId::of(&mac_address);
     let cloud = Cloud {
-        world: World { db: NativeDatabase::new(), archives: MemoryBucket::default() },
+        world: World {
+            db: NativeDatabase::new(),
+            archives: MemoryBucket::default(),
+            documents: Certificates,
+            signatures: AnySignature,
+            keys: Rc::default(),
+        },
         config: Config::read(&settings).unwrap_or_else(|faults| panic!("{faults:?}")),
         random: Counting::default(),
         device: device.clone(),

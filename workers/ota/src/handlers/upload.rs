@@ -14,9 +14,12 @@ use rs1_auth::operator::Operator;
 use rs1_domain::firmware::{Image, MAX_SIZE, SignatureBlock};
 use rs1_domain::port::{Database, FileStore, Random};
 use rs1_domain::problem::Kind;
+use rs1_domain::security::{SecurityEvent, SecurityKind};
 use rs1_domain::{Answer, Faults, FirmwareVersion, Problem, RecordId, Request, Sku, hex};
 use rs1_store::firmware::{self, Artifact, Key, NewArtifact};
+use rs1_store::security;
 use rs1_store::sql::{first_row, run};
+use serde_json::json;
 
 /// The request headers that count.
 pub const HEADERS: [&str; 4] = ["content-encoding", "content-length", "content-type", "repr-digest"];
@@ -97,6 +100,12 @@ pub async fn put(
     let id = RecordId::generate("fwa", request.now, random.bytes());
     let incoming = format!("{INCOMING}/{id}");
     let kept = keep(db, files, &upload, &id, &incoming, operator, request).await;
+    let kept = match kept {
+        Err(problem) if problem.kind == Kind::Invalid => {
+            Err(tell(db, random, operator, request, problem).await)
+        }
+        kept => kept,
+    };
     // It has served its purpose, whatever came of it.
     match (kept, files.delete(&incoming).await) {
         (Ok(answer), Err(error)) => Ok(answer.with_log(error.to_string())),
@@ -176,6 +185,27 @@ async fn keep(
                 Err(error) => problem.with_log(error.to_string()),
             })
         }
+    }
+}
+
+/// Tells the security log of an image that is none of ours, or not what it is said to be.
+async fn tell(
+    db: &impl Database,
+    random: &impl Random,
+    operator: &Operator,
+    request: &Request,
+    problem: Problem,
+) -> Problem {
+    let faults: Vec<_> = problem.faults.iter().map(|fault| fault.pointer.as_str()).collect();
+    let (kind, detail) = (SecurityKind::FirmwareRejected, json!({"path": request.path, "faults": faults}));
+    let event = SecurityEvent::new(kind, &operator.name, request.now, random.bytes(), detail);
+    let told = match security::record(&[event]) {
+        Ok(event) => run(db, [event]).await.map(|_| ()).map_err(|error| error.to_string()),
+        Err(error) => Err(error.to_string()),
+    };
+    match told {
+        Ok(()) => problem,
+        Err(why) => problem.with_log(format!("not recorded: {why}")),
     }
 }
 

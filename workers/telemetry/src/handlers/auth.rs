@@ -5,15 +5,15 @@
 
 use rs1_auth::acl;
 use rs1_auth::credential::{Attempt, CannotUnseal, Refusal};
-use rs1_domain::port::{Database, Queue};
-use rs1_domain::security::AuthFailure;
+use rs1_domain::security::SecurityKind;
 use rs1_domain::wire::admission::{Authentication, AuthenticationAnswer, Verdict};
 use rs1_domain::{Answer, Problem, Request};
 use rs1_store::devices::{self, SealedKey};
 use rs1_store::sql::{first_row, run};
-use rs1_telemetry::Queued;
 
 use crate::config::Config;
+use crate::notice;
+use crate::world::{Ports, World};
 
 /// 1. reads the client's names and password;
 /// 2. loads the device's sealed key: the one read, whether or not there is such a device;
@@ -23,8 +23,7 @@ use crate::config::Config;
 /// # Errors
 /// 400 for a body that is not EMQX's, 503 when the database or a stored key fails.
 pub async fn authenticate(
-    db: &impl Database,
-    queue: &impl Queue,
+    world: &World<impl Ports>,
     config: &Config,
     request: &Request,
 ) -> Result<Answer, Problem> {
@@ -32,15 +31,15 @@ pub async fn authenticate(
         Authentication::read(&request.body).map_err(|faults| Problem::malformed(faults.summary()))?;
     let attempt = match Attempt::read(&question) {
         Ok(attempt) => attempt,
-        Err(refusal) => return Ok(refuse(queue, refusal, &question, request).await),
+        Err(refusal) => return Ok(refuse(world, refusal, &question, request).await),
     };
-    let [found] = run(db, [devices::sealed_key(&attempt.device)]).await?;
+    let [found] = run(&world.db, [devices::sealed_key(&attempt.device)]).await?;
     let sealed = first_row::<SealedKey>(&found)?.map(|row| row.sealed_key);
     let refusal = attempt.judge(&config.vault, sealed.as_deref(), request.now).map_err(|CannotUnseal| {
         Problem::unavailable(format!("the key of {} does not open", attempt.device))
     })?;
     match refusal {
-        Some(refusal) => Ok(refuse(queue, refusal, &question, request).await),
+        Some(refusal) => Ok(refuse(world, refusal, &question, request).await),
         None => Ok(answer(Verdict::Allow, acl::rules(&attempt.device))),
     }
 }
@@ -48,18 +47,18 @@ pub async fn authenticate(
 /// Refuses, and hands the failure on to be counted. A queue that does not take it changes nothing
 /// for the client; the log line says so.
 async fn refuse(
-    queue: &impl Queue,
+    world: &World<impl Ports>,
     refusal: Refusal,
     question: &Authentication<'_>,
     request: &Request,
 ) -> Answer {
     let note = format!("refused: {}", refusal.as_str());
     let refused = answer(Verdict::Deny, Vec::new());
-    if question.peerhost.is_empty() || question.peerhost.len() > 64 {
+    let kind = SecurityKind::AuthFailureRepeated;
+    let Some(told) = notice::due(world, kind, &question.peerhost, request) else {
         return refused.with_log(note);
-    }
-    let failure = AuthFailure::new(&question.peerhost, request.now, &request.request_id);
-    match queue.send(&Queued::AuthFailure(failure).to_json()).await {
+    };
+    match notice::tell(world, kind, &told, notice::failure(&told, request)).await {
         Ok(()) => refused.with_log(note),
         Err(error) => refused.with_log(format!("{note}; not counted: {error}")),
     }

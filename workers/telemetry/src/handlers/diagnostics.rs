@@ -3,15 +3,15 @@
 
 use rs1_domain::diagnostics::key;
 use rs1_domain::port::{Bucket, Encoding, NewObject, Queue, Random};
-use rs1_domain::security::{SecurityEvent, Severity};
+use rs1_domain::security::SecurityKind;
 use rs1_domain::topic::Channel;
 use rs1_domain::wire::{DiagnosticsReport, Envelope};
-use rs1_domain::{Answer, Faults, Problem, RecordId, Request};
+use rs1_domain::{Answer, Faults, Problem, Request};
 use rs1_store::diagnostics::{self, DiagnosticsRow};
 use rs1_store::sql::{first_row, run};
-use rs1_telemetry::Queued;
 use serde_json::json;
 
+use crate::notice;
 use crate::world::{Ports, World};
 
 /// Reads the message, and [takes](take) it in.
@@ -73,15 +73,10 @@ async fn unsolicited(
     report: &DiagnosticsReport,
     request: &Request,
 ) -> Result<Answer, Problem> {
-    let event = SecurityEvent {
-        id: RecordId::generate("sec", request.now, random.bytes()).to_string(),
-        kind: "unsolicited_diagnostics".to_owned(),
-        severity: Severity::Warning,
-        subject: message.device.to_string(),
-        peerhost: None,
-        detail: json!({"request_id": report.request_id, "topic": message.topic, "bytes": message.payload.len()}),
-        at: request.now,
-    };
-    queue.send(&Queued::Security(event).to_json()).await?;
+    let detail =
+        json!({"request_id": report.request_id, "topic": message.topic, "bytes": message.payload.len()});
+    let kind = SecurityKind::UnsolicitedDiagnostics;
+    let event = notice::event(random, kind, message.device.as_str(), None, 1, detail, request);
+    queue.send(&event).await?;
     Ok(Answer::empty(204).with_log("ignored: nobody asked for it"))
 }

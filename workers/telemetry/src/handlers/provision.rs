@@ -2,16 +2,17 @@
 
 use rs1_domain::json;
 use rs1_domain::port::{Broker, Database, Publication, Published, Qos, Queue, Random};
-use rs1_domain::security::{SecurityEvent, Severity};
+use rs1_domain::security::SecurityKind;
 use rs1_domain::topic::{Channel, of_device};
 use rs1_domain::wire::Envelope;
 use rs1_domain::wire::provision::{Provision, ProvisionAnswer};
-use rs1_domain::{Answer, Faults, Problem, RecordId, Request};
+use rs1_domain::{Answer, Faults, Problem, Request};
 use rs1_store::access::{self, OwnerRow};
 use rs1_store::sql::{first_row, run};
 use rs1_store::{devices, orders};
-use rs1_telemetry::Queued;
 use serde_json::json;
+
+use crate::notice;
 
 /// 1. reads the message and what the device says of itself;
 /// 2. refuses one that is not whom it says it is, and hands that on to the security log;
@@ -39,19 +40,13 @@ pub async fn provision(
     let said = Provision::read(&message.payload)?;
     let device = &message.device;
     if !said.is_of(device) {
-        let event = SecurityEvent {
-            id: RecordId::generate("sec", request.now, random.bytes()).to_string(),
-            kind: "provision_mismatch".to_owned(),
-            severity: Severity::High,
-            subject: device.to_string(),
-            peerhost: None,
-            detail: json!({
-                "device_id": said.device_id.chars().take(64).collect::<String>(),
-                "mac_address": said.mac_address,
-            }),
-            at: request.now,
-        };
-        queue.send(&Queued::Security(event).to_json()).await?;
+        let detail = json!({
+            "device_id": said.device_id.chars().take(64).collect::<String>(),
+            "mac_address": said.mac_address,
+        });
+        let kind = SecurityKind::ProvisionMismatch;
+        let event = notice::event(random, kind, device.as_str(), None, 1, detail, request);
+        queue.send(&event).await?;
         let answer = ProvisionAnswer::Rejected {
             device_id: device,
             error: "device_id_mismatch",

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+use std::rc::Rc;
+
 use pollster::block_on;
 use rs1_auth::{DeviceKey, Vault};
 use rs1_domain::event::{Batch, Delivery, Settlement};
@@ -10,7 +12,7 @@ use rs1_store::devices::{self, Device, NewDevice};
 use rs1_store::doubles::{Counting, MemoryBroker, MemoryBucket, MemoryQueue};
 use rs1_store::native::NativeDatabase;
 use rs1_store::security::{self, SecurityRow};
-use rs1_store::sql::{PageRequest, first_row, rows, run};
+use rs1_store::sql::{first_row, rows, run};
 use rs1_store::telemetry::{self, HourRow};
 use rs1_worker_telemetry::config::Config;
 use rs1_worker_telemetry::queue::consume;
@@ -72,6 +74,7 @@ impl Cloud {
                 files: MemoryBucket::default(),
                 random: Counting::default(),
                 broker: MemoryBroker::default(),
+                bursts: Rc::default(),
             },
             config: Config::read(&settings).unwrap_or_else(|faults| panic!("{faults:?}")),
             now: ten_o_clock(),
@@ -97,7 +100,13 @@ impl Cloud {
         self.send(Method::Post, "/webhook/telemetry", &headers, lines.join("\n").into_bytes())
     }
 
-    fn send(&self, method: Method, path: &str, headers: &[(&'static str, &str)], body: Vec<u8>) -> Answer {
+    pub fn send(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&'static str, &str)],
+        body: Vec<u8>,
+    ) -> Answer {
         let request = Request {
             method,
             path: path.into(),
@@ -147,7 +156,11 @@ impl Cloud {
     }
 
     pub fn security_log(&self) -> Vec<SecurityRow> {
-        let [outcome] = block_on(run(&self.world.db, [security::list(&PageRequest::default())])).unwrap();
+        let [outcome] = block_on(run(
+            &self.world.db,
+            [security::list(&security::Wanted { rows: 200, ..security::Wanted::default() }).unwrap()],
+        ))
+        .unwrap();
         rows(&outcome).unwrap()
     }
 
