@@ -192,13 +192,27 @@ class Stage {
     if (first === 'ended') return 'ended';
     process.kill(workersRuntime(), 'SIGKILL');
     await within(RESTART_MS, 'the runtime to come back', restarted);
-    const database = await this.cloud.database();
-    await database.prepare(`UPDATE backups SET updated_at = updated_at - ${HOLD_MS} WHERE state = 'running'`).run();
+    await this.#ask(`UPDATE backups SET updated_at = updated_at - ${HOLD_MS} WHERE state = 'running'`);
     return 'cut';
   }
 
   async #row(id) {
-    return (await this.cloud.database()).prepare('SELECT state, detail FROM backups WHERE backup_id = ?').bind(id).first();
+    const { results } = await this.#ask('SELECT state, detail FROM backups WHERE backup_id = ?', id);
+    return results[0];
+  }
+
+  /** Asks until there is an answer: a runtime that has come back does not take calls at once. What is asked may be done twice. */
+  async #ask(sql, ...values) {
+    const deadline = Date.now() + RESTART_MS;
+    for (;;) {
+      try {
+        const database = await this.cloud.database();
+        return await within(RESTART_MS, 'the database', database.prepare(sql).bind(...values).all());
+      } catch (error) {
+        if (Date.now() > deadline) throw error;
+        await sleep(50);
+      }
+    }
   }
 
   /** Others at work, until they are stopped; answers how many transactions they made. */
