@@ -4,7 +4,7 @@
 --
 -- The devices file has a line a device: its id, a space, its owner's access token. Requests go round the devices.
 
-local devices, make, wanted, expected_status
+local devices, make
 local count = 0
 
 local SQUARE = '[[-1000,500],[1000,500],[1000,2500],[-1000,2500]]'
@@ -38,13 +38,11 @@ local MAKE = {
 -- What a right answer has in it.
 local WANTED = { devices = '"items":[{', device = '"role":"owner"', zones = '"delivery":"sent"' }
 
--- Global, so that `done` can ask for them.
-good, bad, made = 0, 0, 0
-first_bad = ""
+dofile(debug.getinfo(1, "S").source:match("^@(.*/)") .. "report.lua")
 
 function init(args)
   make = MAKE[args[1]]
-  wanted = args[6] == "anything" and "" or WANTED[args[1]]
+  wanted = args[6] ~= "anything" and WANTED[args[1]]
   expected_status = tonumber(args[5])
   devices = {}
   for line in io.lines(args[2]) do
@@ -58,29 +56,4 @@ function request()
   made = count
   local device = devices[count % #devices + 1]
   return make(device[1], device[2])
-end
-
-function response(status, _, text)
-  if status == expected_status and text:find(wanted, 1, true) then
-    good = good + 1
-  else
-    bad = bad + 1
-    if first_bad == "" then first_bad = status .. " " .. text:sub(1, 300):gsub("%c", " ") end
-  end
-end
-
-local threads = {}
-
-function setup(thread)
-  threads[#threads + 1] = thread
-end
-
-function done(summary, latency)
-  local thread = threads[1]
-  local errors = summary.errors
-  io.write(string.format(
-    '\n@@ {"good":%d,"bad":%d,"made":%d,"seconds":%.6f,"p50":%.3f,"p99":%.3f,"max":%.3f,"broken":%d,"first_bad":"%s"}\n',
-    thread:get("good"), thread:get("bad"), thread:get("made"), summary.duration / 1e6,
-    latency:percentile(50) / 1000, latency:percentile(99) / 1000, latency.max / 1000,
-    errors.connect + errors.read + errors.write + errors.timeout, (thread:get("first_bad"):gsub('[\\"]', "'"))))
 end

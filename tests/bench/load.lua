@@ -62,7 +62,7 @@ local function quoted(json)
   return (json:gsub('"', '\\"'))
 end
 
-local devices, head, body, expected_status, prefix
+local devices, head, body, prefix
 local count = 0
 
 --- The SELECT of the rules rs1_telemetry and rs1_state.
@@ -113,11 +113,8 @@ local PATHS = {
 
 -- What a right answer has in it, where it has a body.
 local WANTED = { admission = '"result":"allow"', acl = '"result":"allow"' }
-local wanted
 
--- Global, so that `done` can ask for them.
-good, bad, made = 0, 0, 0
-first_bad = ""
+dofile(debug.getinfo(1, "S").source:match("^@(.*/)") .. "report.lua")
 
 function init(args)
   local route = args[1]
@@ -140,29 +137,4 @@ function request()
   local device = devices[count % #devices + 1]
   local text = body(device[1], device[2])
   return head .. #text .. "\r\n\r\n" .. text
-end
-
-function response(status, _, text)
-  if status == expected_status and (not wanted or text:find(wanted, 1, true)) then
-    good = good + 1
-  else
-    bad = bad + 1
-    if first_bad == "" then first_bad = status .. " " .. text:sub(1, 300):gsub("%c", " ") end
-  end
-end
-
-local threads = {}
-
-function setup(thread)
-  threads[#threads + 1] = thread
-end
-
-function done(summary, latency)
-  local thread = threads[1]
-  local errors = summary.errors
-  io.write(string.format(
-    '\n@@ {"good":%d,"bad":%d,"made":%d,"seconds":%.6f,"p50":%.3f,"p99":%.3f,"max":%.3f,"broken":%d,"first_bad":"%s"}\n',
-    thread:get("good"), thread:get("bad"), thread:get("made"), summary.duration / 1e6,
-    latency:percentile(50) / 1000, latency:percentile(99) / 1000, latency.max / 1000,
-    errors.connect + errors.read + errors.write + errors.timeout, (thread:get("first_bad"):gsub('[\\"]', "'"))))
 end

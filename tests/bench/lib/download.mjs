@@ -13,6 +13,7 @@ import { httpClient } from '../../../local/lib/http.mjs';
 import { freePorts } from '../../../local/lib/ports.mjs';
 import { readWorkers } from '../../../local/lib/workers.mjs';
 import { putDevice, putMember, putRollout, signedLink } from '../../integration/fixtures/firmware.mjs';
+import { runtimes } from './systems.mjs';
 
 const PEER = fileURLToPath(new URL('../peer-download/index.js', import.meta.url));
 const HOST = 'ota.localhost';
@@ -132,16 +133,6 @@ function range(agent, port, path, first, last) {
     out.on('error', fail);
     out.end();
   });
-}
-
-/** The workerd processes that this process has started (Linux; elsewhere none are found). */
-function runtimes() {
-  try {
-    const children = readFileSync(`/proc/self/task/${process.pid}/children`, 'utf8').trim().split(' ').filter(Boolean);
-    return children.filter((pid) => readFileSync(`/proc/${pid}/comm`, 'utf8').trim() === 'workerd');
-  } catch {
-    return [];
-  }
 }
 
 /** The most memory that a process has had, in MB. */

@@ -155,7 +155,7 @@ async function loggingTo(file, startRuntime) {
 }
 
 /** The workerd processes that this process has started (Linux; elsewhere none are found). */
-function runtimes() {
+export function runtimes() {
   try {
     const children = readFileSync(`/proc/self/task/${process.pid}/children`, 'utf8').trim().split(' ').filter(Boolean);
     return children.filter((pid) => readFileSync(`/proc/${pid}/comm`, 'utf8').trim() === 'workerd');
