@@ -8,10 +8,12 @@
 //! claimed while something earlier about it waits.
 
 use rs1_domain::port::Statement;
-use rs1_domain::time::{as_millis, as_optional_millis};
+use rs1_domain::time::as_millis;
 use rs1_domain::{RecordId, UnixMillis, json};
 use rs1_ops::notice::{Channel, Notice, Severity, Source, Unplanned, What};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::Deserialize;
+#[cfg(feature = "schema")]
+use serde::Serialize;
 use serde_json::Value;
 
 use crate::security::json_text;
@@ -290,13 +292,46 @@ pub fn settle(settled: &Settled<'_>, now: UnixMillis) -> [Statement; 2] {
     ]
 }
 
+/// A time as the wire has it, by the database.
+macro_rules! time {
+    ($column:literal) => {
+        concat!("replace(strftime('%Y-%m-%dT%H:%M:%fZ', ", $column, " / 1000.0, 'unixepoch'), '.000Z', 'Z')")
+    };
+}
+
+/// The columns of a [`Shown`], of notices `n`.
+macro_rules! shown {
+    () => {
+        concat!(
+            "n.seq, json_object('notice_id', n.notice_id, 'source', n.source, 'dedup_key', n.dedup_key, 'action', n.what,
+                'severity', n.severity, 'component', n.component, 'summary', n.summary, 'at', ",
+            time!("n.at"),
+            ", 'created_at', ",
+            time!("n.created_at"),
+            ", 'detail', json(n.detail), 'deliveries', json((SELECT json_group_array(json_object('channel', channel, 'state', state,
+                'attempts', attempts, 'next_at', CASE state WHEN 'waiting' THEN ",
+            time!("next_at"),
+            " END, 'status', status, 'error', error, 'settled_at', ",
+            time!("settled_at"),
+            ")) FROM notice_deliveries WHERE seq = n.seq))) AS body"
+        )
+    };
+}
+
 /// A notice, to be shown.
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "Notice"))]
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct NoticeRow {
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Shown {
     /// Its place in the order in which things were said.
-    #[serde(skip_serializing)]
     pub seq: i64,
+    /// JSON of it, written by the database: nothing here reads it.
+    pub body: String,
+}
+
+/// A notice as it is shown.
+#[cfg(feature = "schema")]
+#[derive(Clone, Debug, Serialize, schemars::JsonSchema)]
+#[schemars(rename = "Notice")]
+pub struct NoticeShown {
     /// `ntc-…`.
     pub notice_id: String,
     /// Where it comes from.
@@ -312,23 +347,20 @@ pub struct NoticeRow {
     /// One line.
     pub summary: String,
     /// When it happened.
-    #[serde(deserialize_with = "as_millis::deserialize")]
     pub at: UnixMillis,
     /// When it was said.
-    #[serde(deserialize_with = "as_millis::deserialize")]
     pub created_at: UnixMillis,
     /// What else is known.
-    #[serde(deserialize_with = "json_text")]
     pub detail: Value,
     /// How far it is in each channel that it goes to.
-    #[serde(deserialize_with = "deliveries")]
-    pub deliveries: Vec<DeliveryRow>,
+    pub deliveries: Vec<DeliveryShown>,
 }
 
 /// How far a notice is in a channel.
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "NoticeDelivery"))]
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DeliveryRow {
+#[cfg(feature = "schema")]
+#[derive(Clone, Debug, Serialize, schemars::JsonSchema)]
+#[schemars(rename = "NoticeDelivery")]
+pub struct DeliveryShown {
     /// The channel.
     pub channel: Channel,
     /// Whether it is there.
@@ -336,21 +368,19 @@ pub struct DeliveryRow {
     /// How many sends were begun.
     pub attempts: u32,
     /// When it is sent again, while it waits.
-    #[serde(deserialize_with = "as_optional_millis::deserialize")]
     pub next_at: Option<UnixMillis>,
     /// HTTP status of the last answer; null if there was none.
     pub status: Option<u16>,
     /// What was wrong the last time.
     pub error: Option<String>,
     /// When it was sent, or given up.
-    #[serde(deserialize_with = "as_optional_millis::deserialize")]
     pub settled_at: Option<UnixMillis>,
 }
 
 /// Whether a notice has arrived.
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[cfg_attr(feature = "schema", derive(Serialize), serde(rename_all = "lowercase"))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DeliveryState {
     /// Not yet.
     Waiting,
@@ -376,62 +406,49 @@ impl DeliveryState {
     }
 }
 
-fn deliveries<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<DeliveryRow>, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    json::read(&text).map_err(serde::de::Error::custom)
-}
-
-/// A page of the [`NoticeRow`]s, latest first: all, those of a source, those with a delivery in a state. A cursor is a `seq`.
+/// A page of the [`Shown`]s, latest first: all, those of a source, those with a delivery in a state. A cursor is a `seq`.
 pub fn list(state: Option<DeliveryState>, source: Option<Source>, page: &PageRequest) -> Statement {
     let before: i64 = page.after.as_deref().and_then(|seq| seq.parse().ok()).unwrap_or(1 << 53);
     let source = source.map(Source::as_str);
     match (state, source) {
         (Some(state), source) => Statement {
             name: "notices_in_state",
-            sql: "/* notices_in_state */
-                SELECT n.seq, notice_id, source, n.dedup_key, what AS action, severity, component, summary, at, created_at, detail,
-                  (SELECT json_group_array(json_object('channel', channel, 'state', state, 'attempts', attempts,
-                    'next_at', CASE state WHEN 'waiting' THEN next_at END, 'status', status, 'error', error, 'settled_at', settled_at))
-                   FROM notice_deliveries WHERE seq = n.seq) AS deliveries
+            sql: concat!("/* notices_in_state */
+                SELECT ", shown!(), "
                 FROM notice_deliveries AS first CROSS JOIN notices AS n ON n.seq = first.seq
                 WHERE first.state = ?2 AND first.seq < ?1 AND (?4 IS NULL OR source = ?4)
                   AND first.channel = (SELECT min(channel) FROM notice_deliveries WHERE seq = first.seq AND state = ?2)
-                ORDER BY first.seq DESC LIMIT ?3",
+                ORDER BY first.seq DESC LIMIT ?3"),
             params: vec![before.into(), state.as_str().into(), page.rows().into(), source.into()],
         },
         (None, Some(source)) => Statement {
             name: "notices_of_source",
-            sql: "/* notices_of_source */
-                SELECT n.seq, notice_id, source, n.dedup_key, what AS action, severity, component, summary, at, created_at, detail,
-                  (SELECT json_group_array(json_object('channel', channel, 'state', state, 'attempts', attempts,
-                    'next_at', CASE state WHEN 'waiting' THEN next_at END, 'status', status, 'error', error, 'settled_at', settled_at))
-                   FROM notice_deliveries WHERE seq = n.seq) AS deliveries
-                FROM notices AS n WHERE source = ?3 AND n.seq < ?1 ORDER BY n.seq DESC LIMIT ?2",
+            sql: concat!("/* notices_of_source */
+                SELECT ", shown!(), "
+                FROM notices AS n WHERE source = ?3 AND n.seq < ?1 ORDER BY n.seq DESC LIMIT ?2"),
             params: vec![before.into(), page.rows().into(), source.into()],
         },
         (None, None) => Statement {
             name: "notices_list",
-            sql: "/* notices_list */
-                SELECT n.seq, notice_id, source, n.dedup_key, what AS action, severity, component, summary, at, created_at, detail,
-                  (SELECT json_group_array(json_object('channel', channel, 'state', state, 'attempts', attempts,
-                    'next_at', CASE state WHEN 'waiting' THEN next_at END, 'status', status, 'error', error, 'settled_at', settled_at))
-                   FROM notice_deliveries WHERE seq = n.seq) AS deliveries
-                FROM notices AS n WHERE n.seq < ?1 ORDER BY n.seq DESC LIMIT ?2",
+            sql: concat!("/* notices_list */
+                SELECT ", shown!(), "
+                FROM notices AS n WHERE n.seq < ?1 ORDER BY n.seq DESC LIMIT ?2"),
             params: vec![before.into(), page.rows().into()],
         },
     }
 }
 
-/// One [`NoticeRow`].
+/// One [`Shown`].
 pub fn by_id(notice: &str) -> Statement {
     Statement {
         name: "notice_by_id",
-        sql: "/* notice_by_id */
-            SELECT n.seq, notice_id, source, n.dedup_key, what AS action, severity, component, summary, at, created_at, detail,
-              (SELECT json_group_array(json_object('channel', channel, 'state', state, 'attempts', attempts,
-                'next_at', CASE state WHEN 'waiting' THEN next_at END, 'status', status, 'error', error, 'settled_at', settled_at))
-               FROM notice_deliveries WHERE seq = n.seq) AS deliveries
-            FROM notices AS n WHERE notice_id = ?1",
+        sql: concat!(
+            "/* notice_by_id */
+            SELECT ",
+            shown!(),
+            "
+            FROM notices AS n WHERE notice_id = ?1"
+        ),
         params: vec![notice.into()],
     }
 }
@@ -479,63 +496,53 @@ pub fn prune(before: UnixMillis, limit: u32) -> [Statement; 2] {
     ]
 }
 
-/// How many there are of something.
+/// The digest.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Digest {
+    /// JSON: a list of texts, a line each.
+    pub lines: String,
+}
+
+/// The [`Digest`] of the day that ends now; `since` is an id of its beginning. Counts the whole fleet, once a day. (A union of its
+/// lines would be too long for D1, which takes five parts.)
+pub fn digest(since: &RecordId, yesterday: UnixMillis) -> Statement {
+    Statement {
+        name: "notices_digest",
+        sql: "/* notices_digest */
+            SELECT json_array(
+              'Open incidents: ' || coalesce((SELECT group_concat(title || ', since '
+                || strftime('%Y-%m-%dT%H:%M:%SZ', opened_at / 1000, 'unixepoch'), '; ')
+                FROM (SELECT title, opened_at FROM incidents WHERE resolved_at IS NULL ORDER BY subject LIMIT 20)), 'none'),
+              'Open alerts of devices: ' || coalesce((SELECT group_concat(n || ' ' || kind, ', ') FROM (
+                SELECT kind, count(*) AS n FROM alerts WHERE resolved_at IS NULL GROUP BY kind)), 'none'),
+              'Rollouts in progress: ' || coalesce((SELECT group_concat(rollout_id || ' ' || version || ' ' || status, ', ')
+                FROM (SELECT * FROM rollouts INDEXED BY rollouts_open WHERE settled = 0 AND status <> 'PENDING' LIMIT 20)), 'none'),
+              'Latest backup: ' || coalesce((SELECT backup_id || ' ' || state || ', ' ||
+                  CASE check_ok WHEN 1 THEN 'restored well' WHEN 0 THEN 'does not restore' ELSE 'not checked yet' END
+                FROM backups ORDER BY backup_id DESC LIMIT 1), 'none'),
+              'Backups with faults: ' || coalesce((SELECT group_concat(subject, ', ') FROM backup_watch
+                WHERE json_array_length(faults) > 0), 'none'),
+              'Security log of the last day: ' || coalesce((SELECT group_concat(n || ' ' || kind, ', ') FROM (
+                SELECT kind, sum(count) AS n FROM security_log WHERE id > ?1 GROUP BY kind || '')), 'none'),
+              (SELECT 'Devices: ' || coalesce(sum(online), 0) || ' of ' || count(*) || ' online, '
+                || coalesce(sum(last_seen_at >= ?2), 0) || ' heard of in the last day' FROM devices)) AS lines",
+        params: vec![since.as_str().into(), yesterday.into()],
+    }
+}
+
+/// How many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 pub struct Count {
-    /// Of what.
-    pub kind: String,
     /// How many.
-    pub count: i64,
+    pub count: u32,
 }
 
-/// The open alerts of devices, a [`Count`] a kind. Reads all of them, out of an index: for the digest of a day.
-pub fn open_alerts() -> Statement {
-    Statement {
-        name: "notices_open_alerts",
-        sql: "/* notices_open_alerts */
-            SELECT kind, count(*) AS count FROM alerts WHERE resolved_at IS NULL GROUP BY kind",
-        params: Vec::new(),
-    }
-}
-
-/// What the security log counts since the id `since` was made, a [`Count`] a kind.
-pub fn security_since(since: &RecordId) -> Statement {
-    Statement {
-        name: "notices_security",
-        sql: "/* notices_security */
-            SELECT kind, sum(count) AS count FROM security_log WHERE id > ?1 GROUP BY kind || ''",
-        params: vec![since.as_str().into()],
-    }
-}
-
-/// A rollout that is not over.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub struct OpenRollout {
-    /// Which.
-    pub rollout_id: String,
-    /// Of what.
-    pub version: String,
-    /// How it is.
-    pub status: String,
-}
-
-/// The latest [`OpenRollout`]s.
-pub fn open_rollouts(limit: u32) -> Statement {
-    Statement {
-        name: "notices_open_rollouts",
-        sql: "/* notices_open_rollouts */
-            SELECT rollout_id, version, status FROM rollouts INDEXED BY rollouts_open
-            WHERE settled = 0 AND status <> 'PENDING' LIMIT ?1",
-        params: vec![limit.into()],
-    }
-}
-
-/// How many devices have been silent since `since` began and are, up to `most`.
+/// The [`Count`] of devices that have been silent since `since` was made and are, up to `most`.
 pub fn silent_devices(since: &RecordId, most: u32) -> Statement {
     Statement {
         name: "notices_silent_devices",
         sql: "/* notices_silent_devices */
-            SELECT 'device_offline' AS kind, count(*) AS count FROM (
+            SELECT count(*) AS count FROM (
               SELECT 1 FROM alerts WHERE alert_id > ?1 AND kind = 'device_offline' AND resolved_at IS NULL LIMIT ?2)",
         params: vec![since.as_str().into(), most.into()],
     }

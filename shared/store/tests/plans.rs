@@ -243,9 +243,7 @@ fn notice_statements() -> Vec<Statement> {
         notices::list(None, Some(Source::Rollout), &page),
         notices::list(Some(notices::DeliveryState::Failed), Some(Source::Rollout), &page),
         notices::by_id("ntc-1"),
-        notices::open_alerts(),
-        notices::security_since(&RecordId::generate("sec", NOW, [0; 10])),
-        notices::open_rollouts(10),
+        notices::digest(&RecordId::generate("sec", NOW, [0; 10]), NOW),
         notices::silent_devices(&RecordId::generate("alr", NOW, [0; 10]), 10),
         notices::retry("ntc-1", NOW),
     ];
@@ -614,7 +612,7 @@ const SMALL: [&str; 11] = [
 const PASSING: [&str; 1] = ["prune_failures"];
 
 /// The statements that count the whole fleet; their answers are kept, so that each runs once a minute at most, or once a day.
-const COUNTS: [&str; 3] = ["fleet_versions", "fleet_people", "notices_open_alerts"];
+const COUNTS: [&str; 3] = ["fleet_versions", "fleet_people", "notices_digest"];
 
 #[test]
 fn every_statement_searches_tables_that_grow_by_an_index() {

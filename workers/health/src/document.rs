@@ -7,7 +7,7 @@ use rs1_openapi::{Caller, Host, Operation, Reason, Tag, sample};
 use rs1_ops::notice::{Channel, Severity, Source, What};
 use rs1_ops::plan::{Manifest, ManifestPart};
 use rs1_store::backups::BackupRow;
-use rs1_store::notices::{DeliveryRow, DeliveryState, NoticeRow};
+use rs1_store::notices::{DeliveryShown, DeliveryState, NoticeShown};
 use rs1_store::sql::Page;
 use rs1_store::watch::WatchRow;
 use schemars::JsonSchema;
@@ -154,7 +154,7 @@ struct NoticeTest {
 fn notices() -> Vec<Operation> {
     let of_notices = |operation: Operation| operation.on(Host::Status).of(Tag::Notices, Caller::Operator);
     let id = || sample::record_id("ntc").to_string();
-    let sent = DeliveryRow {
+    let sent = DeliveryShown {
         channel: Channel::PagerDuty,
         state: DeliveryState::Sent,
         attempts: 2,
@@ -163,7 +163,7 @@ fn notices() -> Vec<Operation> {
         error: None,
         settled_at: Some(sample::NOW.plus(61_000)),
     };
-    let waiting = DeliveryRow {
+    let waiting = DeliveryShown {
         channel: Channel::Slack,
         state: DeliveryState::Waiting,
         attempts: 1,
@@ -172,8 +172,7 @@ fn notices() -> Vec<Operation> {
         error: Some("status 500: rollup_error".to_owned()),
         settled_at: None,
     };
-    let notice = NoticeRow {
-        seq: 1,
+    let notice = NoticeShown {
         notice_id: id(),
         source: Source::Rollout,
         dedup_key: format!("rollout:{}", sample::record_id("rol").as_str()),

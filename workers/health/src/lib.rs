@@ -11,7 +11,6 @@
 pub mod backup;
 pub mod config;
 pub mod cron;
-pub mod digest;
 #[cfg(feature = "schema")]
 pub mod document;
 pub mod firmware;

@@ -20,12 +20,11 @@ use rs1_domain::together::together;
 use rs1_domain::{RecordId, UnixMillis, hex, json};
 use rs1_ops::collect::{self, AlertEntry, Collector, Run, Word};
 use rs1_ops::notice::{self, Channel, Notice, Reply, Tried, Unplanned, Verdict, judge};
-use rs1_store::notices::{self, Claimed, CollectorRow, Count, If, Key, Settled};
+use rs1_store::notices::{self, Claimed, CollectorRow, Count, Digest, If, Key, Settled};
 use rs1_store::sql::{first_row, rows, run};
 use rs1_store::{Statement, alerts, cron};
 
 use crate::config::{Channels, Config};
-use crate::digest;
 use crate::world::{Ports, World};
 
 /// The trigger.
@@ -152,17 +151,17 @@ async fn collect_some<P: Ports>(
     let mut keys: Vec<String> = entries.iter().map(AlertEntry::dedup_key).collect();
     keys.extend(words.iter().map(Word::dedup_key));
     let border = collect::border(run_.silent_since());
-    let open = notices::open(&keys).map_err(|error| unwritable(&error))?;
+    let open = notices::open(&keys).map_err(|error| bad_json(&error))?;
     let [open, silent] = run(db, [open, notices::silent_devices(&border, SILENT)]).await?;
     run_.open = rows::<Key>(&open)?.into_iter().map(|key| key.dedup_key).collect();
     let silent = first_row::<Count>(&silent)?.map_or(0, |silent| silent.count);
     run_.wake();
     run_.alerts(&entries);
-    run_.silent(u32::try_from(silent).unwrap_or(u32::MAX));
+    run_.silent(silent);
     run_.words(&words);
     let mut digest_failed = None;
     if digest_at.is_some_and(|minute| run_.digest_is_due(minute)) {
-        match digest::lines(db, now).await {
+        match digest(db, now).await {
             Ok(lines) => run_.digest(&lines),
             Err(error) => digest_failed = Some(error),
         }
@@ -171,11 +170,11 @@ async fn collect_some<P: Ports>(
     let numbers = |all: &mut dyn Iterator<Item = i64>| all.collect::<Vec<_>>();
     let entry_ids = numbers(&mut entries.iter().map(|entry| entry.entry_id));
     let word_ids = numbers(&mut words.iter().map(|word| word.entry_id));
-    let state = json::write(&collector).map_err(|error| unwritable(&error))?;
+    let state = json::write(&collector).map_err(|error| bad_json(&error))?;
     let commit = [
-        notices::tell(&told, If::Uncollected(generation), now).map_err(|error| unwritable(&error))?,
-        alerts::taken(&entry_ids, generation, now).map_err(|error| unwritable(&error))?,
-        notices::empty_inbox(&word_ids, generation).map_err(|error| unwritable(&error))?,
+        notices::tell(&told, If::Uncollected(generation), now).map_err(|error| bad_json(&error))?,
+        alerts::taken(&entry_ids, generation, now).map_err(|error| bad_json(&error))?,
+        notices::empty_inbox(&word_ids, generation).map_err(|error| bad_json(&error))?,
         notices::collected(&state, generation),
     ];
     run(db, commit).await?;
@@ -184,6 +183,15 @@ async fn collect_some<P: Ports>(
     }
     let full = |found: usize, limit: u32| found >= usize::try_from(limit).unwrap_or(usize::MAX);
     Ok((full(entries.len(), ALERTS) || full(words.len(), WORDS), told.len()))
+}
+
+/// The lines of the day that ends now.
+async fn digest(db: &impl Database, now: UnixMillis) -> Result<Vec<String>, PortError> {
+    let yesterday = now.plus(-DAY);
+    let since = RecordId::generate("sec", yesterday, [0; 10]);
+    let [digest] = run(db, [notices::digest(&since, yesterday)]).await?;
+    let digest = first_row::<Digest>(&digest)?.ok_or_else(|| PortError::new("digest", "there is none"))?;
+    json::read(&digest.lines).map_err(|error| bad_json(&error))
 }
 
 /// Decides where notices go, and sends what is due.
@@ -204,7 +212,7 @@ async fn plan(configured: &[Channel], db: &impl Database, now: UnixMillis) -> Re
             break;
         }
         let deliveries = notice::plan(&unplanned, configured);
-        run(db, notices::plan(&unplanned, &deliveries, now).map_err(|error| unwritable(&error))?).await?;
+        run(db, notices::plan(&unplanned, &deliveries, now).map_err(|error| bad_json(&error))?).await?;
     }
     Ok(())
 }
@@ -341,6 +349,6 @@ pub fn new_id(random: &impl Random, now: UnixMillis) -> String {
     RecordId::generate("ntc", now, random.bytes()).to_string()
 }
 
-fn unwritable(error: &json::Error) -> PortError {
+fn bad_json(error: &json::Error) -> PortError {
     PortError::new("notices", error.to_string())
 }

@@ -489,7 +489,7 @@ fn the_day_is_told_once_to_those_who_look_once_a_day() {
     minutes(&cloud, 1);
     let _ = cloud.messenger.take();
     cloud.now.set(NOW.plus(5 * HOUR));
-    cloud.db.fail_once("notices_open_alerts", Failure::BeforeCommit);
+    cloud.db.fail_once("notices_digest", Failure::BeforeCommit);
     minutes(&cloud, 1);
     assert!(
         told(&cloud.messenger.take()).iter().all(|(_, says)| !says.starts_with("The day")),

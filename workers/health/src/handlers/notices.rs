@@ -2,11 +2,12 @@
 
 use rs1_api::query::Query;
 use rs1_auth::operator::Operator;
+use rs1_domain::http::JSON;
 use rs1_domain::port::{Database, Random};
 use rs1_domain::{Answer, Problem, RecordId, Request};
 use rs1_ops::collect;
 use rs1_ops::notice::Source;
-use rs1_store::notices::{self, DeliveryState, If, NoticeRow};
+use rs1_store::notices::{self, DeliveryState, If, Shown};
 use rs1_store::sql::{Page, first_row, rows, run};
 use serde_json::json;
 
@@ -26,8 +27,12 @@ pub async fn list(db: &impl Database, request: &Request) -> Result<Answer, Probl
     let page = query.page(|text| text.len() <= 15 && text.bytes().all(|byte| byte.is_ascii_digit()));
     query.finish()?;
     let [outcome] = run(db, [notices::list(state, source, &page)]).await?;
-    let notices = rows::<NoticeRow>(&outcome)?;
-    Ok(Answer::json(200, &Page::of(notices, &page, |notice| notice.seq.to_string())))
+    let Page { items, next_cursor } =
+        Page::of(rows::<Shown>(&outcome)?, &page, |notice| notice.seq.to_string());
+    let items = items.into_iter().map(|notice| notice.body).collect::<Vec<_>>().join(",");
+    // A cursor is digits.
+    let next = next_cursor.map_or_else(|| "null".to_owned(), |cursor| format!("\"{cursor}\""));
+    Ok(Answer::text(200, JSON, format!("{{\"items\":[{items}],\"next_cursor\":{next}}}")))
 }
 
 fn sources() -> String {
@@ -46,13 +51,13 @@ pub async fn retry(db: &impl Database, id: &str, request: &Request) -> Result<An
     }
     Query::of(request).finish()?;
     let [retried, notice] = run(db, [notices::retry(id, request.now), notices::by_id(id)]).await?;
-    let notice = first_row::<NoticeRow>(&notice)?.ok_or_else(no_such)?;
+    let notice = first_row::<Shown>(&notice)?.ok_or_else(no_such)?;
     if retried.changes == 0 {
         return Err(Problem::conflict(
             "nothing of it is to be sent again: it arrived, is being sent, or was overtaken",
         ));
     }
-    Ok(Answer::json(202, &notice))
+    Ok(Answer::text(202, JSON, notice.body))
 }
 
 /// Tells each channel that is configured that this is a test: 202, and the next tick of the clock sends it.
