@@ -11,9 +11,10 @@ import { command } from '../../local/lib/trouble.mjs';
 import { buildWorkers, measureBundles } from '../../tools/build.mjs';
 import { drillBackup } from '../drill/backup.mjs';
 import { numbers as drillNumbers } from '../drill/report.mjs';
+import { measureAttack } from './lib/attack.mjs';
 import { countCalls } from './lib/calls.mjs';
 import { measureDownloads } from './lib/download.mjs';
-import { backupReport, callsReport, downloadReport, sizeReport, speedReport, startupReport, summary, updatesReport } from './lib/report.mjs';
+import { attackReport, backupReport, callsReport, downloadReport, sizeReport, speedReport, startupReport, summary, updatesReport } from './lib/report.mjs';
 import { measurePlanner } from './lib/planner.mjs';
 import { measureStartup } from './lib/startup.mjs';
 import { Workshop, defaultRoot } from './lib/systems.mjs';
@@ -21,7 +22,7 @@ import { ROUTES, WARM_UP, measureThroughput } from './lib/throughput.mjs';
 import { measureUpdates } from './lib/updates.mjs';
 import { findWrk } from './lib/wrk.mjs';
 
-const PARTS = [...ROUTES, 'sizes', 'startup', 'calls', 'download', 'updates', 'backup'];
+const PARTS = [...ROUTES, 'sizes', 'startup', 'calls', 'download', 'updates', 'backup', 'attack'];
 /** A database that takes a part every second or two; `npm run backup-drill` is for one of full size. */
 const BACKUP = { devices: 2_000, hours: 60, cuts: 0 };
 
@@ -33,6 +34,7 @@ Measures the telemetry worker's release bundle beside two others, each in its ow
   ceiling   an empty JavaScript worker: looks at nothing, logs nothing, answers a constant
 Downloads ("download"): 200 devices at once, each fetching an image range by range, beside a plain worker that streams the
 same object of R2 and does nothing else (tests/bench/peer-download).
+What honest devices notice of 10,000 refusals a minute ("attack"), without a peer.
 And what nobody publishes of updates ("updates"): the whole stack with a simulated fleet, without a peer.
 
   --seconds N        of one round (default 4)
@@ -115,6 +117,10 @@ async function main() {
       say(`backup: of ${BACKUP.devices} devices, twice, and restored`);
       results.backup = drillNumbers(await drillBackup({ ...BACKUP, root: values.state ?? defaultRoot(), say }));
       add(backupReport(results.backup));
+    }
+    if (parts.includes('attack')) {
+      results.attack = await measureAttack({ secrets, rounds, seconds, say });
+      add(attackReport(results.attack));
     }
     if (parts.includes('updates')) {
       const fresh = (name) => workshop.fresh(name);

@@ -1,5 +1,6 @@
 // The tables, and a verdict for each target.
 
+import { slowdown } from './attack.mjs';
 import { cpuMicros, median, rate, ratio } from './numbers.mjs';
 import { BUNDLE, DOWNLOAD, SPEED, STATEMENTS } from './targets.mjs';
 
@@ -151,6 +152,22 @@ export function backupReport(measured) {
     ['', 'tables that differ when restored', mark(equal), `of ${measured.tables}`],
   ];
   return { text: table(rows), verdicts: [small, equal] };
+}
+
+/** An attack slows no honest device by more than a fifth. */
+const SLOWER = 1.2;
+
+/** Admissions with and without an attack beside them. @param {Awaited<ReturnType<typeof import('./attack.mjs').measureAttack>>} measured */
+export function attackReport(measured) {
+  const verdicts = [];
+  const rows = [['attack', 'admission', 'calm ms', 'attacked ms', 'ratio']];
+  for (const [name, { before, during, ratio: is }] of Object.entries(slowdown(measured))) {
+    const found = verdict(`attack: ${name} of an honest admission`, `× ${is.toFixed(2)}`, `≤ ${SLOWER}`, is <= SLOWER);
+    verdicts.push(found);
+    rows.push(['', name, before.toFixed(2), during.toFixed(2), mark(found)]);
+  }
+  rows.push(['', 'of', integer(measured.calm.length), integer(measured.attacked.length), `${integer(measured.attacks)} attacks`]);
+  return { text: table(rows), verdicts };
 }
 
 /** What the health worker may hold while it backs up; an isolate may hold 128 MB. */
