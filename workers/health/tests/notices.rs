@@ -619,6 +619,7 @@ fn what_is_wrong_with_a_request_is_said() {
             .len(),
         4
     );
+    assert_eq!(cloud.get("/admin/notices?cursor=").status, 422);
     assert_eq!(post("/admin/notices/ntc-1/retry"), 404);
     assert_eq!(post("/admin/notices/ntc-01KAK3MZ4K0000000000000000/retry"), 404);
     assert_eq!(post("/admin/notices/test?now=1"), 422);

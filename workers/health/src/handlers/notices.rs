@@ -24,7 +24,8 @@ pub async fn list(db: &impl Database, request: &Request) -> Result<Answer, Probl
     let source = query.parsed("source", &format!("must be one of {}", sources()), |text| {
         Source::ALL.into_iter().find(|source| source.as_str() == text)
     });
-    let page = query.page(|text| text.len() <= 15 && text.bytes().all(|byte| byte.is_ascii_digit()));
+    let page =
+        query.page(|text| (1..=15).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit()));
     query.finish()?;
     let [outcome] = run(db, [notices::list(state, source, &page)]).await?;
     let Page { items, next_cursor } =
