@@ -438,7 +438,8 @@ export async function startCloudflare({ zone = 'optic.works' } = {}) {
       // Everything of one call or nothing, as D1 does.
       database.sqlite.exec('BEGIN');
       try {
-        database.sqlite.exec(sql);
+        if (params.length > 0) database.sqlite.prepare(sql).run(...params);
+        else database.sqlite.exec(sql);
         database.sqlite.exec('COMMIT');
       } catch (error) {
         database.sqlite.exec('ROLLBACK');
