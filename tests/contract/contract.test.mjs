@@ -29,6 +29,8 @@ const ABOVE_SCHEMAS = [
       // By what is there: an address that is a user's, a point that is on the curve, a time that is yet to come, a key of an
       // idempotent request that was not used before, bytes that are a signed image.
       ...['claim', 'registerKey', 'uploadFirmware', 'scheduleRollout', 'startRollout', 'pauseRollout', 'resumeRollout', 'advanceRollout', 'abortRollout'],
+      // By what is configured, and by the clock: names of checks, a time that is yet to come.
+      'declareMaintenance',
       // Messages inside messages: the topic and the payload are the device's.
       ...['deviceState', 'deviceOffline', 'telemetryMessage', 'otaStatus', 'configStatus', 'diagnosticsAnswer', 'provision'],
     ],

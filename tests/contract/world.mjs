@@ -93,6 +93,22 @@ export async function makeWorld(cloud, directory) {
     return made?.state === 'complete' && made.backup_id;
   });
 
+  // Which incidents there are is another specification's: one that goes on, one that is over.
+  const [wrong, over] = ['inc-01KDQ3Y8E0C8M4T6R2V9W1X5Z7', 'inc-01KDQ3Y8E0C8M4T6R2V9W1X5Z6'];
+  for (const [id, resolved] of [[wrong, null], [over, Date.now()]]) {
+    await cloud.rows(
+      `INSERT INTO incidents (incident_id, subject, severity, title, components, members, explains, opened_at, respond_by, resolved_at)
+       VALUES (?1, ?1, 'SEV3', 'store-api: status 502', '["store"]', '[{"check_id":"store-api","fault":"status 502","down":true}]', '["app"]', ?2, ?2, ?3)`,
+      id,
+      Date.now(),
+      resolved,
+    );
+    await cloud.rows("INSERT INTO incident_events (incident_id, at, step, what, about, detail) VALUES (?1, ?2, 0, 'opened', NULL, 'status 502')", id, Date.now());
+  }
+  const later = (hours) => new Date(Date.now() + hours * 3_600_000).toISOString();
+  const maintenance = { subjects: ['broker'], reason: 'the broker is upgraded', until: later(1) };
+  const windows = await times(4, async (n) => (await admin('POST', '/admin/maintenance', { host: STATUS, body: { ...maintenance, from: later(0.1 * n) } })).window_id);
+
   // Firmware, and a device that is being updated.
   const fleet = await rolloutsOf(cloud);
   const { key } = await fleet.operator.trust();
@@ -156,6 +172,9 @@ export async function makeWorld(cloud, directory) {
       ...Object.fromEntries(Object.entries(verbs).map(([name, id]) => [name, { id }])),
       backup: { id: [backup, '2020-01-01'] },
       retryNotice: { id: [...givenUpNotices, 'ntc-00000000000000000000000000'] },
+      incident: { id: [wrong, over, 'inc-00000000000000000000000000'] },
+      acknowledgeIncident: { id: [wrong] },
+      endMaintenance: { id: [...windows, 'mnt-00000000000000000000000000'] },
       listRegistry: {},
     },
     /** Bodies in place of the examples, where an example cannot know. */
@@ -163,6 +182,7 @@ export async function makeWorld(cloud, directory) {
       signIn: idTokens.map((id_token) => ({ id_token })),
       refresh: sessions.map((refresh_token) => ({ refresh_token })),
       claim: [{ email: 'grace@example.com', reason: 'ticket 4711' }],
+      declareMaintenance: [maintenance, { ...maintenance, from: later(24), until: later(26) }],
       mqttAuth: [{ clientid: first.id, username: first.id, password: first.password(), peerhost: '203.0.113.7' }],
       diagnosticsAnswer: [
         {

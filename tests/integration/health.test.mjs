@@ -225,7 +225,7 @@ test('bad settings are all named, and their values nowhere', async (t) => {
       telemetry: { ENVIRONMENT },
       history: { ENVIRONMENT },
       ota: { ENVIRONMENT, OPERATOR_ISSUER: '', OPERATOR_AUDIENCE: '', OPERATOR_JWKS_URL, FIRMWARE_ORIGIN: '', DOWNLOAD_ATTEMPTS: 0 },
-      health: { ENVIRONMENT, OPERATOR_ISSUER: '', OPERATOR_AUDIENCE: '', OPERATOR_JWKS_URL, WATCHED_BACKUPS: 'postgres' },
+      health: { ENVIRONMENT, OPERATOR_ISSUER: '', OPERATOR_AUDIENCE: '', OPERATOR_JWKS_URL, WATCHED_BACKUPS: 'postgres', HEARTBEAT_URL: 'nowhere' },
     },
   });
   t.after(() => cloud.stop());
@@ -237,7 +237,7 @@ test('bad settings are all named, and their values nowhere', async (t) => {
       ...['ENVIRONMENT', 'OPERATOR_ISSUER', 'OPERATOR_AUDIENCE', 'OPERATOR_JWKS_URL'],
       ...['EMQX_API_KEY', 'FIRMWARE_ORIGIN', 'SIGNING_KEY', 'DOWNLOAD_ATTEMPTS'],
     ],
-    health: ['ENVIRONMENT', 'OPERATOR_ISSUER', 'OPERATOR_AUDIENCE', 'OPERATOR_JWKS_URL', 'WATCHED_BACKUPS'],
+    health: ['ENVIRONMENT', 'OPERATOR_ISSUER', 'OPERATOR_AUDIENCE', 'OPERATOR_JWKS_URL', 'WATCHED_BACKUPS', 'EMQX_API_KEY', 'HEARTBEAT_URL'],
   };
   for (const [worker, names] of Object.entries(faulty)) {
     const answer = await cloud.api('GET', HEALTH[worker].path, { host: HEALTH[worker].host });

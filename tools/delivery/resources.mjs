@@ -37,7 +37,7 @@ export function wantedResources({ root, environment, workers }) {
   const configs = workers.map(({ config }) => config);
   const unique = (items) => [...new Set(items)];
   const deadLetters = unique(configs.flatMap(({ queues }) => queues.consumers.map((consumer) => consumer.dead_letter_queue))).filter(Boolean);
-  const queues = unique(configs.flatMap(({ queues: { producers, consumers } }) => [...producers, ...consumers].map(({ queue }) => queue)));
+  const queues = unique(configs.flatMap(({ queues: { producers, consumers } }) => [...producers, ...consumers].map(({ queue }) => queue))).filter((name) => !deadLetters.includes(name));
   const queueOf = new Map(configs.flatMap(({ queues: { producers } }) => producers.map(({ binding, queue }) => [binding, queue])));
   const buckets = new Map(configs.flatMap(({ r2_buckets: bound }) => bound.map(({ binding, bucket_name: name }) => [name, binding])));
   return {

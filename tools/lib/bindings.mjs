@@ -8,6 +8,9 @@ import { ENVIRONMENTS, readConfig, workerConfig } from './wrangler-config.mjs';
 /** What only a deployed environment may have, because environments would inherit it from the top level. */
 const NOT_AT_THE_TOP = ['route', 'routes', 'triggers', 'vars', 'd1_databases', 'r2_buckets', 'kv_namespaces', 'queues', 'services', 'secrets'];
 
+/** What Cloudflare takes for one variable. */
+const MOST_VAR_BYTES = 5_000;
+
 /**
  * Every resource that a worker binds in an environment, as `[kind, binding, resource]`.
  * @returns {[string, string, string][]}
@@ -58,6 +61,10 @@ function fileFaults(worker, file, configIn) {
     if (config.workers_dev !== false || config.preview_urls !== false) faults.push(`${where}: workers_dev and preview_urls must be false`);
     if (config.vars.ENVIRONMENT !== environment) faults.push(`${where}: the variable ENVIRONMENT says ${config.vars.ENVIRONMENT}`);
     if (config.version_metadata?.binding !== 'VERSION') faults.push(`${where}: version_metadata must be bound as VERSION: a release asks each version which it is`);
+    for (const [name, value] of Object.entries(config.vars)) {
+      const bytes = Buffer.byteLength(typeof value === 'string' ? value : JSON.stringify(value));
+      if (bytes > MOST_VAR_BYTES) faults.push(`${where}: the variable ${name} has ${bytes} bytes, and may have ${MOST_VAR_BYTES}`);
+    }
     if (config.routePatterns.length === 0) faults.push(`${where}: it has no route`);
     for (const consumer of config.queues.consumers) {
       if (!consumer.dead_letter_queue) faults.push(`${where}: ${consumer.queue} has no dead-letter queue; what fails would be deleted`);
@@ -71,6 +78,8 @@ function tableFaults(environment, configs) {
   const faults = [];
   const names = new Set(configs.map(([, config]) => config.name));
   const consumed = configs.flatMap(([, config]) => config.queues.consumers.map(({ queue }) => queue));
+  // People take care of these; a worker may bind one to see how much waits in it.
+  const deadLetters = configs.flatMap(([, config]) => config.queues.consumers.map((consumer) => consumer.dead_letter_queue));
   const resourceOf = new Map();
   const claims = new Map();
   for (const [worker, config] of configs) {
@@ -80,7 +89,7 @@ function tableFaults(environment, configs) {
       if (known !== resource) faults.push(`${where}: ${binding} is ${resource}, and ${known} in another worker`);
       resourceOf.set(binding, known);
       if (kind === 'service' && !names.has(resource)) faults.push(`${where}: ${binding} names ${resource}, which none of the workers is`);
-      if (kind === 'queue' && !consumed.includes(resource)) faults.push(`${where}: nobody consumes ${resource}`);
+      if (kind === 'queue' && !consumed.includes(resource) && !deadLetters.includes(resource)) faults.push(`${where}: nobody consumes ${resource}`);
     }
     for (const pattern of config.routePatterns) {
       if (claims.has(pattern)) faults.push(`${where}: ${pattern} is ${claims.get(pattern)}'s already`);

@@ -118,6 +118,11 @@ impl<'a> Settings<'a> {
         Some(BrokerApi { url: url?.trim_end_matches('/').to_owned(), authorization: authorization? })
     }
 
+    /// Notes a fault of what was read elsewhere.
+    pub fn fault(&mut self, fault: String) {
+        self.faults.push(fault);
+    }
+
     /// The configuration, once `build` finds everything it needs.
     ///
     /// # Errors

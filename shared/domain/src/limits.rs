@@ -68,3 +68,6 @@ pub const BULK_ORDERS_BODY: usize = 512 * 1024;
 
 /// Most lines of one import of orders.
 pub const BULK_ORDERS_LINES: usize = 1_000;
+
+/// What is read of the body of an answer that is only looked at, in bytes.
+pub const PROBE_BODY: usize = 64 * 1024;

@@ -503,6 +503,69 @@ pub trait RateLimiter {
     async fn admit(&self, caller: &str) -> Result<bool, PortError>;
 }
 
+/// Looks at things as their users do, each by the name of its binding.
+pub trait Probes {
+    /// Sends a GET, and reads the answer's head and the beginning of its body, whatever its status. Redirects are not followed.
+    ///
+    /// # Errors
+    /// What prevented an answer.
+    async fn ask(&self, question: Question<'_>) -> Result<Answered, PortError>;
+
+    /// Puts a text into a bucket, gets it, deletes it.
+    ///
+    /// # Errors
+    /// When one of these fails, or something else came back.
+    async fn bucket(&self, binding: &str, key: &str, text: &str) -> Result<(), PortError>;
+
+    /// Puts a text into a KV namespace for an hour, and asks for it. What comes back may be older, or nothing.
+    ///
+    /// # Errors
+    /// When one of these fails.
+    async fn namespace(&self, binding: &str, key: &str, text: &str) -> Result<(), PortError>;
+
+    /// What waits in a queue.
+    ///
+    /// # Errors
+    /// When it does not say.
+    async fn backlog(&self, binding: &str) -> Result<Backlog, PortError>;
+
+    /// Lets so many milliseconds go by.
+    async fn pause(&self, milliseconds: u32);
+}
+
+/// What [`Probes::ask`] sends.
+#[derive(Clone, Copy, Debug)]
+pub struct Question<'a> {
+    /// The service binding that leads there; `None`: the internet does.
+    pub binding: Option<&'a str>,
+    /// What is asked for; behind a binding only its path means anything.
+    pub url: &'a str,
+    /// The value of `Authorization`, if there is to be one.
+    pub authorization: Option<&'a str>,
+    /// After so many milliseconds the connection is given up.
+    pub milliseconds: u32,
+}
+
+/// An HTTP answer.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Answered {
+    /// The status.
+    pub status: u16,
+    /// Of a redirect: where to.
+    pub location: String,
+    /// The beginning of the body, at most [`PROBE_BODY`](crate::limits::PROBE_BODY) bytes.
+    pub body: String,
+}
+
+/// What waits in a queue.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Backlog {
+    /// Messages.
+    pub waiting: u64,
+    /// When the oldest of them was sent; `None` when there is none, or no telling.
+    pub oldest_at: Option<UnixMillis>,
+}
+
 /// A source of random bytes, good enough for keys and nonces.
 pub trait Random {
     /// `N` fresh random bytes.
@@ -569,9 +632,9 @@ pub trait SignatureVerifier {
 /// A borrowed port is a port: a test lends its own to a worker.
 mod borrowed {
     use super::{
-        Answer, Archive, Broker, Bucket, Database, Digest, Inventory, KeyValue, Listing, Messenger,
-        NewObject, Outcome, Param, Peer, PortError, Posted, Publication, Published, Random, RateLimiter,
-        Reader, Request, Shelf, Statement, Vault,
+        Answer, Answered, Archive, Backlog, Broker, Bucket, Database, Digest, Inventory, KeyValue, Listing,
+        Messenger, NewObject, Outcome, Param, Peer, PortError, Posted, Probes, Publication, Published,
+        Question, Random, RateLimiter, Reader, Request, Shelf, Statement, Vault,
     };
 
     impl<T: Database> Database for &T {
@@ -704,6 +767,28 @@ mod borrowed {
             body: &str,
         ) -> Result<Posted, PortError> {
             (**self).post(url, headers, body).await
+        }
+
+        async fn pause(&self, milliseconds: u32) {
+            (**self).pause(milliseconds).await;
+        }
+    }
+
+    impl<T: Probes> Probes for &T {
+        async fn ask(&self, question: Question<'_>) -> Result<Answered, PortError> {
+            (**self).ask(question).await
+        }
+
+        async fn bucket(&self, binding: &str, key: &str, text: &str) -> Result<(), PortError> {
+            (**self).bucket(binding, key, text).await
+        }
+
+        async fn namespace(&self, binding: &str, key: &str, text: &str) -> Result<(), PortError> {
+            (**self).namespace(binding, key, text).await
+        }
+
+        async fn backlog(&self, binding: &str) -> Result<Backlog, PortError> {
+            (**self).backlog(binding).await
         }
 
         async fn pause(&self, milliseconds: u32) {

@@ -55,6 +55,8 @@ pub enum Tag {
     Backups,
     /// What people are told.
     Notices,
+    /// What is checked, and what follows from it.
+    Watch,
     /// What EMQX calls.
     Webhooks,
     /// How the system is, and this document.
@@ -62,7 +64,7 @@ pub enum Tag {
 }
 
 impl Tag {
-    pub(crate) const ALL: [Self; 13] = [
+    pub(crate) const ALL: [Self; 14] = [
         Self::Sessions,
         Self::Devices,
         Self::Sharing,
@@ -74,6 +76,7 @@ impl Tag {
         Self::Downloads,
         Self::Backups,
         Self::Notices,
+        Self::Watch,
         Self::Webhooks,
         Self::Service,
     ];
@@ -99,6 +102,10 @@ impl Tag {
                 ("Operators: backups", "The backups of the database, and the watch over all backups.")
             }
             Self::Notices => ("Operators: notices", "What people are told, and whether it arrived."),
+            Self::Watch => (
+                "Operators: watch",
+                "What is checked, what is wrong, who knows of it, and when silence is wanted.",
+            ),
             Self::Webhooks => ("Webhooks", "What EMQX calls: admission, and what devices say."),
             Self::Service => ("Service", "How the workers are, and this document."),
         }

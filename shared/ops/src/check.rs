@@ -4,11 +4,14 @@
 //! A check says nothing of what somebody is to be told: whether its results make an incident is
 //! [`incident`](crate::incident)'s to decide.
 
-use rs1_domain::UnixMillis;
-use rs1_domain::json;
+use rs1_domain::port::{Answered, Backlog};
 use rs1_domain::time::{DAY, HOUR, MINUTE};
+use rs1_domain::wire::fields::{self, Fields};
+use rs1_domain::{Faults, UnixMillis, json};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+
+use crate::middle::middle;
 
 /// How often a round of checks is due.
 pub const PERIOD: i64 = 5 * MINUTE;
@@ -37,6 +40,16 @@ pub enum Severity {
 
 impl Severity {
     const ALL: [Self; 4] = [Self::Sev1, Self::Sev2, Self::Sev3, Self::Sev4];
+
+    /// Its number, from 1.
+    pub fn number(self) -> u8 {
+        match self {
+            Self::Sev1 => 1,
+            Self::Sev2 => 2,
+            Self::Sev3 => 3,
+            Self::Sev4 => 4,
+        }
+    }
 
     /// Its name.
     pub fn as_str(self) -> &'static str {
@@ -197,30 +210,8 @@ pub enum Observed {
     Done,
     /// It answered.
     Answer(Answered),
-    /// What waits.
-    Backlog(Backlog),
-}
-
-/// An HTTP answer.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Answered {
-    /// The status.
-    pub status: u16,
-    /// Of a redirect: where to.
-    pub location: String,
-    /// The beginning of the body.
-    pub body: String,
-}
-
-/// What waits in a queue.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Backlog {
-    /// Messages.
-    pub waiting: u64,
-    /// When the oldest of them was sent; `None` when there is none, or no telling.
-    pub oldest_at: Option<UnixMillis>,
-    /// Messages that were given up.
-    pub dead: u64,
+    /// So much waits, and so many messages were given up.
+    Backlog(Backlog, u64),
 }
 
 /// What the database knows that looks are compared with.
@@ -301,7 +292,9 @@ pub fn judge(
             (Kind::EmqxMetrics, Observed::Answer(answer)) => {
                 numbers(answer).map_or_else(Some, |metrics| unusual(&metrics, memory, now))
             }
-            (Kind::Queue { oldest_s, .. }, Observed::Backlog(backlog)) => late(backlog, *oldest_s, now),
+            (Kind::Queue { oldest_s, .. }, Observed::Backlog(backlog, dead)) => {
+                late(backlog, *dead, *oldest_s, now)
+            }
             (Kind::Triggers, _) => overdue(&facts.runs, now),
             (Kind::Devices { wave_percent }, _) => wave(facts, *wave_percent),
             (Kind::Rounds, _) => facts.last_round.filter(|at| now.since(*at) > ROUND_DUE).map(|at| {
@@ -337,7 +330,7 @@ fn unexpected(expect: &Expect, answer: &Answered, latency_ms: i64) -> Option<Str
         return Some(format!("status {status}"));
     }
     if let Some(text) = expect.contains.as_ref().filter(|text| !answer.body.contains(text.as_str())) {
-        return Some(format!("its answer does not contain {text:?}"));
+        return Some(format!("its answer does not contain \"{text}\""));
     }
     if expect.json.is_empty() {
         return None;
@@ -446,7 +439,7 @@ fn unusual(metrics: &Map<String, Value>, memory: &mut Option<Memory>, now: UnixM
     if lost.saturating_mul(1_000) > came.max(1) && lost > 1 {
         faults.push(format!("{lost} messages were dropped of {came}"));
     }
-    let usual = (rates.len() >= LEAST_ROUNDS).then(|| middle(&rates)).filter(|usual| *usual >= LEAST_RATE);
+    let usual = middle(&rates).filter(|usual| rates.len() >= LEAST_ROUNDS && *usual >= LEAST_RATE);
     if let Some(usual) = usual
         && rate.abs_diff(usual).saturating_mul(2) > usual.unsigned_abs()
     {
@@ -458,22 +451,15 @@ fn unusual(metrics: &Map<String, Value>, memory: &mut Option<Memory>, now: UnixM
     (!faults.is_empty()).then(|| faults.join("; "))
 }
 
-/// The middle one; of two in the middle, the smaller.
-fn middle(values: &[i64]) -> i64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_unstable();
-    sorted.get(sorted.len().saturating_sub(1).div_euclid(2)).copied().unwrap_or_default()
-}
-
 /// What is wrong with what waits in a queue.
-fn late(backlog: &Backlog, oldest_s: i64, now: UnixMillis) -> Option<String> {
+fn late(backlog: &Backlog, dead: u64, oldest_s: i64, now: UnixMillis) -> Option<String> {
     let mut faults = Vec::new();
     let age = backlog.oldest_at.map_or(0, |at| now.since(at).div_euclid(1_000));
     if backlog.waiting > 0 && age > oldest_s {
         faults.push(format!("the oldest of {} messages waits for {age} s", backlog.waiting));
     }
-    if backlog.dead > 0 {
-        faults.push(format!("{} messages were given up", backlog.dead));
+    if dead > 0 {
+        faults.push(format!("{dead} messages were given up"));
     }
     (!faults.is_empty()).then(|| faults.join("; "))
 }
@@ -527,23 +513,23 @@ pub fn read_list(settings: &[(&str, &str)]) -> Result<Vec<Check>, Vec<String>> {
             faults.push(format!("{name} must be a JSON array of checks"));
             continue;
         };
-        for (at, item) in items.into_iter().enumerate() {
-            let Value::Object(fields) = item else {
+        for (at, item) in items.iter().enumerate() {
+            let Value::Object(object) = item else {
                 faults.push(format!("{name}[{at}] must be an object"));
                 continue;
             };
-            let mut fields = Fields { rest: fields, of: format!("{name}[{at}]"), faults: &mut faults };
-            let before = fields.faults.len();
-            let check = fields.check();
-            if checks.iter().any(|known| known.id == check.id) {
-                fields.fault("id", "must be no other check's");
+            let mut reader = Reader { fields: Fields::new(object, ""), faults: Faults::new() };
+            let check = reader.check();
+            let twice = !check.id.is_empty() && checks.iter().any(|known| known.id == check.id);
+            reader.faults.require(!twice, "/id", "must be no other check's");
+            let of = if check.id.is_empty() { String::new() } else { format!(" {}", check.id) };
+            for fault in reader.faults.as_slice() {
+                faults.push(format!("{name}[{at}]{of}: {} {}", fault.pointer, fault.detail));
             }
-            if fields.faults.len() == before {
-                checks.push(check);
-            }
+            checks.push(check);
         }
     }
-    // With a list that lacks what could not be read, needs would seem to name nothing.
+    // In a list of which something could not be read, needs would seem to name nothing.
     if faults.is_empty() {
         faults.extend(needs_faults(&checks));
     }
@@ -576,13 +562,16 @@ fn needs_faults(checks: &[Check]) -> Vec<String> {
     faults
 }
 
-/// The members of one check in the configuration; each is taken out as it is read, and what stays is not known.
-struct Fields<'a> {
-    rest: Map<String, Value>,
-    of: String,
-    faults: &'a mut Vec<String>,
+/// Reads one check of the configuration. What cannot be read is a fault, and something or other in its place.
+struct Reader<'a> {
+    fields: Fields<'a>,
+    faults: Faults,
 }
 
+/// What every check may say.
+const COMMON: [&str; 10] =
+    ["id", "component", "kind", "group", "needs", "timeout_ms", "severity", "together", "fails", "recovers"];
+const URL: &str = "must be an http or https URL";
 const NAME: &str = "must be 1 to 40 small letters, digits and hyphens";
 
 fn is_name(text: &str) -> bool {
@@ -600,36 +589,16 @@ fn is_url(text: &str) -> bool {
     rest.is_some_and(|rest| !rest.is_empty()) && !text.contains(char::is_whitespace)
 }
 
-impl Fields<'_> {
-    fn fault(&mut self, field: &str, expected: &str) {
-        self.faults.push(format!("{}: {field} {expected}", self.of));
-    }
-
-    /// A member that may be missing.
-    fn optional<T>(
-        &mut self,
-        field: &str,
-        expected: &str,
-        read: impl FnOnce(Value) -> Option<T>,
-    ) -> Option<T> {
-        let value = read(self.rest.remove(field)?);
-        if value.is_none() {
-            self.fault(field, expected);
-        }
-        value
-    }
-
+impl Reader<'_> {
     fn optional_text(&mut self, field: &str, expected: &str, fine: fn(&str) -> bool) -> Option<String> {
-        self.optional(field, expected, |value| match value {
-            Value::String(text) if fine(&text) => Some(text),
-            _ => None,
+        self.fields.optional(field, expected, &mut self.faults, |value| {
+            value.as_str().filter(|text| fine(text)).map(str::to_owned)
         })
     }
 
-    /// A member that must be there; an empty text where it is not.
     fn text(&mut self, field: &str, expected: &str, fine: fn(&str) -> bool) -> String {
-        if !self.rest.contains_key(field) {
-            self.fault(field, &format!("is missing; it {expected}"));
+        if self.fields.value(field).is_none() {
+            self.faults.add(self.fields.pointer(field), format!("is required and {expected}"));
         }
         self.optional_text(field, expected, fine).unwrap_or_default()
     }
@@ -638,48 +607,48 @@ impl Fields<'_> {
         self.text(field, "must be the name of a binding", is_binding)
     }
 
-    fn optional_number(&mut self, field: &str, from: i64, to: i64) -> Option<i64> {
+    fn number(&mut self, field: &str, from: i64, to: i64, default: i64) -> i64 {
         let expected = format!("must be a whole number from {from} to {to}");
-        self.optional(field, &expected, |value| value.as_i64().filter(|number| (from..=to).contains(number)))
+        let read = |value: &Value| fields::integer(value, from..=to);
+        self.fields.optional(field, &expected, &mut self.faults, read).unwrap_or(default)
     }
 
     fn severity(&mut self, field: &str, default: Severity) -> Severity {
-        self.optional(field, "must be SEV1, SEV2, SEV3 or SEV4", |value| Severity::parse(value.as_str()?))
-            .unwrap_or(default)
+        let read = |value: &Value| Severity::parse(value.as_str()?);
+        let expected = "must be SEV1, SEV2, SEV3 or SEV4";
+        self.fields.optional(field, expected, &mut self.faults, read).unwrap_or(default)
     }
 
-    /// Reads all of it. What could not be read is a fault, and something or other here.
+    /// A list of what `read` understands; an empty one if it is not there.
+    fn list<T>(&mut self, field: &str, expected: &str, read: fn(&Value) -> Option<T>) -> Vec<T> {
+        let list = self.fields.optional(field, expected, &mut self.faults, |value| {
+            value.as_array()?.iter().map(read).collect::<Option<Vec<T>>>()
+        });
+        list.unwrap_or_default()
+    }
+
     fn check(&mut self) -> Check {
         let id = self.text("id", NAME, is_name);
-        if !id.is_empty() {
-            self.of = format!("{} {id}", self.of);
-        }
         let component = self.text("component", NAME, is_name);
         let group = self.optional_text("group", NAME, is_name).unwrap_or_else(|| id.clone());
-        let needs = self.optional("needs", "must be a list of checks", |value| {
-            let Value::Array(items) = value else { return None };
-            items.into_iter().map(|item| item.as_str().map(str::to_owned)).collect::<Option<Vec<_>>>()
-        });
-        let timeout_ms = self.optional_number("timeout_ms", 100, 30_000).unwrap_or(10_000);
+        let needs = self.list("needs", "must be a list of checks", |value| value.as_str().map(str::to_owned));
+        let timeout_ms = self.number("timeout_ms", 100, 30_000, 10_000);
         let severity = self.severity("severity", Severity::Sev3);
         let together = self.severity("together", severity);
-        let often = self.optional("fails", "must be like \"2 of 3\", of 12 at most", |value| {
+        let expected = "must be like \"2 of 3\", of 12 at most";
+        let often = self.fields.optional("fails", expected, &mut self.faults, |value| {
             let (fails, of) = value.as_str()?.split_once(" of ")?;
             let (fails, of): (usize, usize) = (fails.parse().ok()?, of.parse().ok()?);
             (1 <= fails && fails <= of && of <= 12).then_some((fails, of))
         });
         let (fails, of) = often.unwrap_or((2, 3));
-        let recovers = self.optional_number("recovers", 1, 12).unwrap_or(2);
+        let recovers = self.number("recovers", 1, 12, 2);
         let kind = self.kind();
-        let unknown: Vec<String> = self.rest.keys().cloned().collect();
-        for field in unknown {
-            self.fault(&field, "is not known here");
-        }
         Check {
             id,
             component,
             group,
-            needs: needs.unwrap_or_default(),
+            needs,
             kind,
             timeout_ms: u32::try_from(timeout_ms).unwrap_or_default(),
             severity,
@@ -691,62 +660,65 @@ impl Fields<'_> {
     }
 
     fn kind(&mut self) -> Kind {
-        let name = self.optional("kind", "must be a text", |value| value.as_str().map(str::to_owned));
-        let share = |fields: &mut Self, field: &str| {
-            fields.optional_number(field, 1, 100).and_then(|share| u32::try_from(share).ok())
-        };
-        match name.as_deref().unwrap_or_default() {
-            "d1" => Kind::D1,
-            "r2" => Kind::R2 { binding: self.binding("binding") },
-            "kv" => Kind::Kv { binding: self.binding("binding") },
-            "queue" => Kind::Queue {
-                binding: self.binding("binding"),
-                dead: self.binding("dead"),
-                oldest_s: self.optional_number("oldest_s", 10, 86_400).unwrap_or(900),
-            },
-            "worker" => Kind::Worker {
-                binding: self.binding("binding"),
-                path: self.text("path", "must be a path", |text| text.starts_with('/')),
-            },
-            "emqx_status" => Kind::EmqxStatus,
-            "emqx_stats" => Kind::EmqxStats { off_percent: share(self, "off_percent").unwrap_or(20) },
-            "emqx_metrics" => Kind::EmqxMetrics,
-            "triggers" => Kind::Triggers,
-            "devices" => Kind::Devices { wave_percent: share(self, "wave_percent").unwrap_or(10) },
-            "rounds" => Kind::Rounds,
-            "http" => Kind::Http {
-                url: self.text("url", "must be an http or https URL", is_url),
-                expect: self.expect(),
-            },
-            _ => {
-                self.fault(
-                    "kind",
-                    "must be d1, r2, kv, queue, worker, emqx_status, emqx_stats, emqx_metrics, triggers, devices, rounds or http",
-                );
-                // Whatever else it has belongs to a kind that is not known.
-                self.rest.clear();
-                Kind::D1
+        let share = |number: i64| u32::try_from(number).unwrap_or_default();
+        let name = self.fields.value("kind").and_then(Value::as_str).unwrap_or_default();
+        let (kind, own): (_, &[&str]) = match name {
+            "d1" => (Kind::D1, &[]),
+            "r2" => (Kind::R2 { binding: self.binding("binding") }, &["binding"]),
+            "kv" => (Kind::Kv { binding: self.binding("binding") }, &["binding"]),
+            "queue" => {
+                let (binding, dead) = (self.binding("binding"), self.binding("dead"));
+                let oldest_s = self.number("oldest_s", 1, 86_400, 900);
+                (Kind::Queue { binding, dead, oldest_s }, &["binding", "dead", "oldest_s"])
             }
-        }
+            "worker" => {
+                let binding = self.binding("binding");
+                let path = self.text("path", "must be a path", |text| text.starts_with('/'));
+                (Kind::Worker { binding, path }, &["binding", "path"])
+            }
+            "emqx_status" => (Kind::EmqxStatus, &[]),
+            "emqx_stats" => {
+                let off_percent = share(self.number("off_percent", 1, 100, 20));
+                (Kind::EmqxStats { off_percent }, &["off_percent"])
+            }
+            "emqx_metrics" => (Kind::EmqxMetrics, &[]),
+            "triggers" => (Kind::Triggers, &[]),
+            "devices" => {
+                let wave_percent = share(self.number("wave_percent", 1, 100, 10));
+                (Kind::Devices { wave_percent }, &["wave_percent"])
+            }
+            "rounds" => (Kind::Rounds, &[]),
+            "http" => {
+                let url = self.text("url", URL, is_url);
+                let kind = Kind::Http { url, expect: self.expect() };
+                (kind, &["url", "status", "max_ms", "json", "contains", "login"])
+            }
+            _ => {
+                let known = "must be d1, r2, kv, queue, worker, emqx_status, emqx_stats, emqx_metrics, triggers, devices, rounds or http";
+                self.faults.add("/kind", known);
+                // What else it may say depends on it.
+                return Kind::D1;
+            }
+        };
+        let known: Vec<&str> = COMMON.iter().chain(own).copied().collect();
+        self.fields.refuse_unknown(&known, &mut self.faults);
+        kind
     }
 
     fn expect(&mut self) -> Expect {
-        let status = self.optional("status", "must be a list of HTTP statuses", |value| {
-            let Value::Array(items) = value else { return None };
-            let status =
-                |item: &Value| u16::try_from(item.as_u64()?).ok().filter(|it| (100..600).contains(it));
-            items.iter().map(status).collect::<Option<Vec<_>>>().filter(|statuses| !statuses.is_empty())
+        let status = self.list("status", "must be a list of HTTP statuses", |value| {
+            fields::integer(value, 100..=599).and_then(|status| u16::try_from(status).ok())
         });
-        let json = self.optional("json", "must be an object", |value| match value {
-            Value::Object(members) => Some(members),
-            _ => None,
-        });
+        let json = self
+            .fields
+            .optional("json", "must be an object", &mut self.faults, |value| value.as_object().cloned());
+        let most = self.number("max_ms", 1, 30_000, 0);
         Expect {
-            status: status.unwrap_or_default(),
-            max_ms: self.optional_number("max_ms", 1, 30_000),
+            status,
+            max_ms: Some(most).filter(|most| *most > 0),
             json: json.unwrap_or_default(),
             contains: self.optional_text("contains", "must be a text", |text| !text.is_empty()),
-            login: self.optional_text("login", "must be an http or https URL", is_url),
+            login: self.optional_text("login", URL, is_url),
         }
     }
 }
@@ -819,20 +791,20 @@ mod tests {
         assert_eq!(
             faults(&bad),
             [
-                "CHECKS[0]: id must be 1 to 40 small letters, digits and hyphens",
-                "CHECKS[0]: component must be 1 to 40 small letters, digits and hyphens",
-                "CHECKS[0]: timeout_ms must be a whole number from 100 to 30000",
-                "CHECKS[0]: severity must be SEV1, SEV2, SEV3 or SEV4",
-                "CHECKS[0]: fails must be like \"2 of 3\", of 12 at most",
-                "CHECKS[0]: colour is not known here",
-                "CHECKS[1] site: needs must be a list of checks",
-                "CHECKS[1] site: url must be an http or https URL",
-                "CHECKS[1] site: status must be a list of HTTP statuses",
-                "CHECKS[1] site: json must be an object",
-                "CHECKS[2]: id is missing; it must be 1 to 40 small letters, digits and hyphens",
-                "CHECKS[2]: kind must be d1, r2, kv, queue, worker, emqx_status, emqx_stats, emqx_metrics, triggers, devices, rounds or http",
-                "CHECKS[3] bucket: binding must be the name of a binding",
-                "CHECKS[4] queue: dead is missing; it must be the name of a binding",
+                "CHECKS[0]: /id must be 1 to 40 small letters, digits and hyphens",
+                "CHECKS[0]: /component must be 1 to 40 small letters, digits and hyphens",
+                "CHECKS[0]: /timeout_ms must be a whole number from 100 to 30000",
+                "CHECKS[0]: /severity must be SEV1, SEV2, SEV3 or SEV4",
+                "CHECKS[0]: /fails must be like \"2 of 3\", of 12 at most",
+                "CHECKS[0]: /colour is not a field; known are id, component, kind, group, needs, timeout_ms, severity, together, fails, recovers",
+                "CHECKS[1] site: /needs must be a list of checks",
+                "CHECKS[1] site: /url must be an http or https URL",
+                "CHECKS[1] site: /status must be a list of HTTP statuses",
+                "CHECKS[1] site: /json must be an object",
+                "CHECKS[2]: /id is required and must be 1 to 40 small letters, digits and hyphens",
+                "CHECKS[2]: /kind must be d1, r2, kv, queue, worker, emqx_status, emqx_stats, emqx_metrics, triggers, devices, rounds or http",
+                "CHECKS[3] bucket: /binding must be the name of a binding",
+                "CHECKS[4] queue: /dead is required and must be the name of a binding",
                 "CHECKS[5] must be an object",
             ]
         );
@@ -840,7 +812,7 @@ mod tests {
         let d1 = |id: &str, needs: &[&str]| json!({"id": id, "component": "c", "kind": "d1", "needs": needs});
         assert_eq!(
             faults(&json!([d1("a", &[]), d1("a", &[])])),
-            ["CHECKS[1] a: id must be no other check's"]
+            ["CHECKS[1] a: /id must be no other check's"]
         );
         assert_eq!(faults(&json!([d1("a", &["b"])])), ["check a: there is no check b that it could need"]);
         let round = faults(&json!([d1("a", &["b"]), d1("b", &["c"]), d1("c", &["a"]), d1("d", &["a"])]));
@@ -1033,7 +1005,7 @@ mod tests {
     fn queues_may_wait_for_so_long_and_give_nothing_up() {
         let queue = |waiting, age_s: i64, dead| {
             let oldest_at = (waiting > 0).then(|| NOW.plus(-age_s * 1_000));
-            let backlog = Observed::Backlog(Backlog { waiting, oldest_at, dead });
+            let backlog = Observed::Backlog(Backlog { waiting, oldest_at }, dead);
             let check = check(json!({"kind": "queue", "binding": "Q", "dead": "DLQ", "oldest_s": 60}));
             judge(&check, Ok(&backlog), 1, &Facts::default(), &mut None, NOW)
         };

@@ -38,6 +38,7 @@ pub mod collect;
 pub mod dump;
 pub mod hash;
 pub mod incident;
+mod middle;
 pub mod notice;
 pub mod part;
 pub mod plan;

@@ -214,6 +214,10 @@ impl Manifest {
         finished_at: rs1_domain::UnixMillis,
     ) -> Self {
         let names = progress.schema.tables.iter().map(|table| table.name.clone());
+        let mut tables = std::collections::BTreeMap::new();
+        for (name, count) in names.zip(&progress.counts) {
+            tables.insert(name, count.clone());
+        }
         let parts = progress.parts.iter();
         Self {
             format: 1,
@@ -224,7 +228,7 @@ impl Manifest {
             parts: parts
                 .map(|part| ManifestPart { bytes: part.bytes, sha256: part.sha256.clone() })
                 .collect(),
-            tables: names.zip(progress.counts.iter().cloned()).collect(),
+            tables,
             schema_version: progress.schema.version.clone(),
             bookmark: progress.bookmark.clone(),
             end_bookmark,

@@ -31,14 +31,18 @@ pub struct Schema {
 /// Puts tables that refer to others before those; see the crate's page for why. Tables that refer to each other in a
 /// circle, or to themselves, keep the order of their names.
 pub fn read_order(mut tables: Vec<Table>) -> Vec<Table> {
-    tables.sort_by(|a, b| a.name.cmp(&b.name));
     let mut ordered: Vec<Table> = Vec::with_capacity(tables.len());
     while !tables.is_empty() {
-        // The first to which no other table that is left refers.
-        let free = tables.iter().position(|table| {
-            !tables.iter().any(|other| other.name != table.name && other.refers_to.contains(&table.name))
-        });
-        ordered.push(tables.remove(free.unwrap_or(0)));
+        let refers =
+            |other: &Table, table: &Table| other.name != table.name && other.refers_to.contains(&table.name);
+        let is_free = |table: &Table| !tables.iter().any(|other| refers(other, table));
+        // The first by name to which no other table that is left refers; in a circle, the first by name.
+        let next = tables
+            .iter()
+            .enumerate()
+            .min_by(|(_, a), (_, b)| (!is_free(a), &a.name).cmp(&(!is_free(b), &b.name)));
+        let place = next.map_or(0, |(place, _)| place);
+        ordered.push(tables.remove(place));
     }
     ordered
 }

@@ -12,6 +12,8 @@ use rs1_domain::time::{DAY, HOUR};
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::middle::middle;
+
 /// How many sets before the latest one say how large it should be.
 const COMPARED: usize = 7;
 /// How long after its last object a set is taken for whole: until then the one before it is judged.
@@ -151,7 +153,7 @@ impl Tally {
         let mut settled =
             self.sets.iter().rev().filter(|(_, set)| now.since(UnixMillis(set.last_at)) >= SETTLED_MS);
         let latest = settled.next();
-        let before = median(settled.take(COMPARED).map(|(_, set)| set.bytes).collect());
+        let before = middle(&settled.take(COMPARED).map(|(_, set)| set.bytes).collect::<Vec<_>>());
         if let Some((day, set)) = latest
             && let Some(fault) = shrunk(&date(*day), set.bytes, before)
         {
@@ -183,12 +185,6 @@ fn shrunk(name: &str, bytes: u64, usual: Option<u64>) -> Option<String> {
         }
         _ => None,
     }
-}
-
-/// The middle one; of two in the middle, the smaller.
-fn median(mut values: Vec<u64>) -> Option<u64> {
-    values.sort_unstable();
-    values.get(values.len().saturating_sub(1).div_euclid(2)).copied()
 }
 
 fn date(day: i64) -> String {
@@ -228,7 +224,8 @@ pub fn judge_own(backups: &[Made], watched_since: UnixMillis, now: UnixMillis) -
     {
         faults.push(format!("{} was given up", failed.backup_id));
     }
-    let usual = median(complete.iter().skip(1).take(COMPARED).filter_map(|backup| backup.bytes).collect());
+    let sizes = complete.iter().skip(1).take(COMPARED).filter_map(|backup| backup.bytes);
+    let usual = middle(&sizes.collect::<Vec<_>>());
     if let Some(newest) = newest
         && let Some(fault) = shrunk(&newest.backup_id, newest.bytes.unwrap_or_default(), usual)
     {

@@ -18,7 +18,7 @@ extern "C" {
     fn variables(env: &Env) -> String;
 }
 
-/// The plain-text variables and secrets of a deployment, by name. Numbers and booleans are their JSON text.
+/// The plain-text variables and secrets of a deployment, by name. Numbers, booleans and lists are their JSON text.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Vars(Map<String, Value>);
 

@@ -18,7 +18,7 @@
 //! It must never hold a decision: no routes, no SQL, no names of buckets, no policy on retries.
 //!
 //! Start reading at [`serve()`] and [`events!`]; then one module a binding: [`d1`], [`r2`], [`queue`],
-//! [`kv`], [`rate_limit`], [`http_client`], [`emqx`], [`peer`]. [`task`] says how a future is run. The JavaScript halves are in `src/js`, one file a
+//! [`kv`], [`rate_limit`], [`http_client`], [`emqx`], [`peer`], [`probe`]. [`task`] says how a future is run. The JavaScript halves are in `src/js`, one file a
 //! module. The parts that need no runtime ([`head`], [`reply`], [`analytics`], [`log`]) have native tests.
 
 pub mod analytics;
@@ -33,6 +33,7 @@ pub mod http_client;
 pub mod kv;
 pub mod log;
 pub mod peer;
+pub mod probe;
 pub mod queue;
 pub mod r2;
 pub mod random;

@@ -7,11 +7,11 @@
 //! [`get`](Bucket::get) to decompress. The field `label` holds a label.
 
 use js_sys::{Promise, Uint8Array};
-use rs1_domain::UnixMillis;
 use rs1_domain::port::{
     Archive, Bucket, Digest, Encoding, Gzip, Inbox, Inventory, Lines, Listed, Listing, NewObject, Opened,
     PortError, Shelf, Vault,
 };
+use rs1_domain::{UnixMillis, json};
 use wasm_bindgen::prelude::*;
 
 use crate::{Env, task};
@@ -234,7 +234,7 @@ impl Shelf for R2<'_> {
         let counted =
             task::wait(&inventory(self.env, self.binding, prefix, cursor.unwrap_or_default())).await;
         let text = counted.map_err(self.failed("list", prefix))?.as_string().unwrap_or_default();
-        serde_json::from_str(&text).map_err(|error| self.failed("list", prefix)(error.to_string()))
+        json::read(&text).map_err(|error| self.failed("list", prefix)(error.to_string()))
     }
 
     async fn digest(&self, key: &str) -> Result<Option<Digest>, PortError> {

@@ -276,6 +276,7 @@ pub struct Check {
     #[serde(default)]
     pub faults: Vec<String>,
     /// When, RFC 3339.
+    #[serde(default)]
     pub checked_at: Option<UnixMillis>,
 }
 
@@ -356,8 +357,9 @@ pub async fn schema(db: &impl Reader) -> Result<Schema, PortError> {
         let columns: Vec<Column> = rows(&db.read(&format!("PRAGMA table_xinfo({name_in_sql})"), &[]).await?)?;
         let references: Vec<Reference> =
             rows(&db.read(&format!("PRAGMA foreign_key_list({name_in_sql})"), &[]).await?)?;
-        let mut key: Vec<&Column> = columns.iter().filter(|column| column.pk > 0).collect();
-        key.sort_by_key(|column| column.pk);
+        // `pk` is a column's place in the key, from 1.
+        let key: Vec<&Column> =
+            (1..).map_while(|place| columns.iter().find(|column| column.pk == place)).collect();
         if key.is_empty() {
             return Err(PortError::new(
                 "backup_schema",

@@ -12,7 +12,6 @@ use rs1_ops::check::{Check, Severity};
 use rs1_ops::incident::{Judged, Known, State, Tally, Track};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::json;
 
 use crate::sql::flag;
 
@@ -174,30 +173,45 @@ pub fn list() -> Statement {
     }
 }
 
+/// What is written of a check.
+#[derive(Serialize)]
+struct Written<'a> {
+    id: &'a str,
+    component: &'a str,
+    kind: &'a str,
+    severity: Severity,
+    state: State,
+    since: i64,
+    ms: i64,
+    fault: Option<&'a str>,
+    silenced: bool,
+    by: Option<&'a str>,
+    track: &'a Track,
+}
+
 /// Writes what a round found of each check.
 ///
 /// # Errors
 /// When it cannot be written as JSON, which these types always can.
-pub fn write(checks: &[Check], judged: &[Judged], at: UnixMillis) -> Result<Statement, json::Error> {
-    let list: Vec<_> = checks
-        .iter()
-        .zip(judged)
-        .map(|(check, judged)| {
-            json!({
-                "id": check.id,
-                "component": check.component,
-                "kind": check.kind.as_str(),
-                "severity": check.severity,
-                "state": judged.known.state,
-                "since": judged.known.since.0,
-                "ms": judged.latency_ms,
-                "fault": judged.known.fault,
-                "silenced": judged.silenced,
-                "by": judged.explained_by,
-                "track": judged.known.track,
-            })
-        })
-        .collect();
+pub fn write<'a>(
+    checks: &'a [Check],
+    judged: &'a [Judged],
+    at: UnixMillis,
+) -> Result<Statement, json::Error> {
+    let written = |(check, judged): (&'a Check, &'a Judged)| Written {
+        id: &check.id,
+        component: &check.component,
+        kind: check.kind.as_str(),
+        severity: check.severity,
+        state: judged.known.state,
+        since: judged.known.since.0,
+        ms: judged.latency_ms,
+        fault: judged.known.fault.as_deref(),
+        silenced: judged.silenced,
+        by: judged.explained_by.as_deref(),
+        track: &judged.known.track,
+    };
+    let list: Vec<Written<'a>> = checks.iter().zip(judged).map(written).collect();
     Ok(Statement {
         name: "check_write",
         sql: "/* check_write */

@@ -86,6 +86,9 @@ pub struct IncidentRow {
     /// When it was over.
     #[serde(deserialize_with = "as_optional_millis::deserialize")]
     pub resolved_at: Option<UnixMillis>,
+    /// What happened, in order; told of one, not in a list.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub timeline: Vec<EventRow>,
 }
 
 impl From<IncidentRow> for Incident {

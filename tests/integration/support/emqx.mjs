@@ -176,11 +176,17 @@ export async function startEmqxApi({ port, key }) {
      * @type {null | ((request: { method: string, path: string, body: any }) => undefined | { status: number, body?: unknown })}
      */
     answer: null,
+    /** `/status` as text, with its HTTP status. */
+    status: { code: 200, text: 'Node emqx@127.0.0.1 is started\nemqx is running' },
+    /** @type {Record<string, number>} `/stats` */
+    stats: { 'live_connections.count': 0 },
+    /** @type {Record<string, number>} `/metrics`, counters since the broker began */
+    metrics: { 'messages.received': 0, 'messages.dropped': 0, 'messages.dropped.no_subscribers': 0, 'authentication.failure': 0 },
   };
   const expected = `Basic ${Buffer.from(key).toString('base64')}`;
   const server = createServer(async (incoming, response) => {
     const path = incoming.url.replace(/^\/api\/v5/, '');
-    if (path.startsWith('/status')) return response.end('Node emqx@127.0.0.1 is started\nemqx is running');
+    if (path.startsWith('/status')) return response.writeHead(state.status.code, { 'content-type': 'text/plain' }).end(state.status.text);
     if (incoming.headers.authorization !== expected) return sendJson(response, 401, { code: 'BAD_API_KEY_OR_SECRET' });
     let body;
     try {
@@ -197,6 +203,9 @@ export async function startEmqxApi({ port, key }) {
       const ids = messages.map(() => ({ id: randomBytes(16).toString('hex').toUpperCase() }));
       return sendJson(response, 200, path === '/publish' ? ids[0] : ids);
     }
+    // Without `?aggregate=true` it would be a list with an object a node.
+    const numbers = { '/stats?aggregate=true': state.stats, '/metrics?aggregate=true': state.metrics }[path];
+    if (numbers) return sendJson(response, 200, numbers);
     return sendJson(response, 404, { code: 'NOT_FOUND', message: path });
   });
   await new Promise((done, fail) => server.once('error', fail).listen(port, HOST, done));

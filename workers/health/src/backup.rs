@@ -8,15 +8,15 @@
 //! A run that dies anywhere leaves what it noted; the next one goes on from there. Every step can be done twice: a part
 //! with the number of one that is stored replaces it, and an object that is complete is recognised by its size.
 
-use rs1_domain::UnixMillis;
 use rs1_domain::port::{Database, Gzip, Param, PortError, Reader, Vault};
+use rs1_domain::{UnixMillis, json};
 use rs1_ops::dump;
 use rs1_ops::part::{PART_BYTES, Part};
 use rs1_ops::plan::{self, Manifest, Progress, Row, check_key, manifest_key, object_key};
 use rs1_ops::retention::{Kept, expired};
 use rs1_store::backups::{self, Check, RunningRow, Whole, Wish};
 use rs1_store::sql::{PageRequest, rows, run};
-use serde::Deserialize;
+use serde_json::Value;
 
 /// A backup that is not whole after a day is given up: something is wrong that trying again does not mend.
 const GIVE_UP_MS: i64 = 86_400_000;
@@ -92,7 +92,7 @@ struct Run<'a, 'b, D, V, G> {
 impl<D: Database + Reader, V: Vault, G: Gzip> Run<'_, '_, D, V, G> {
     async fn go_on(&mut self) -> Result<String, PortError> {
         let mut progress = match self.row.progress.take() {
-            Some(text) => serde_json::from_str(&text).map_err(|error| unreadable(&error))?,
+            Some(text) => json::read(&text).map_err(|error| unreadable(&error))?,
             None => self.start().await?,
         };
         if !progress.is_whole() && !self.read_on(&mut progress).await? {
@@ -197,7 +197,7 @@ impl<D: Database + Reader, V: Vault, G: Gzip> Run<'_, '_, D, V, G> {
 
     /// Notes the progress; an error if another run has taken over.
     async fn save(&mut self, progress: &Progress) -> Result<(), PortError> {
-        let text = serde_json::to_string(progress).map_err(|error| unreadable(&error))?;
+        let text = json::write(progress).map_err(|error| unreadable(&error))?;
         let now = (self.ports.clock)();
         let [saved] = run(self.ports.db, [backups::save(&self.row, &text, true, now)]).await?;
         if saved.changes == 0 {
@@ -219,7 +219,7 @@ impl<D: Database + Reader, V: Vault, G: Gzip> Run<'_, '_, D, V, G> {
         let end = self.ports.db.bookmark().await?;
         let now = (self.ports.clock)();
         let manifest = Manifest::of(&self.row.backup_id, progress, end, self.row.started_at, now);
-        let text = serde_json::to_string_pretty(&manifest).map_err(|error| unreadable(&error))?;
+        let text = json::write(&manifest).map_err(|error| unreadable(&error))?;
         vault.put(&manifest_key(&self.row.backup_id), &text, "application/json").await?;
         let whole = Whole {
             rows: progress.rows(),
@@ -233,7 +233,7 @@ impl<D: Database + Reader, V: Vault, G: Gzip> Run<'_, '_, D, V, G> {
 
     async fn give_up(&mut self, now: UnixMillis) -> Result<String, PortError> {
         if let Some(progress) =
-            self.row.progress.as_deref().and_then(|text| serde_json::from_str::<Progress>(text).ok())
+            self.row.progress.as_deref().and_then(|text| json::read::<Progress>(text).ok())
         {
             // What stays behind is aborted by the bucket's lifecycle rule.
             let _ = self.ports.vault.abort(&self.key(), &progress.upload).await;
@@ -254,23 +254,22 @@ impl<D: Database + Reader, V: Vault, G: Gzip> Run<'_, '_, D, V, G> {
 
 /// The values of a key, as the database wrote them.
 fn values_of(key: &str) -> Result<Vec<Param>, PortError> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Value {
-        Int(i64),
-        Real(f64),
-        Text(String),
-    }
-    let values: Vec<Value> = serde_json::from_str(key).map_err(|error| unreadable(&error))?;
-    let param = |value| match value {
-        Value::Int(value) => Param::Int(value),
-        Value::Real(value) => Param::Real(value),
-        Value::Text(value) => Param::Text(value),
+    let Value::Array(values) = json::parse(key).map_err(|error| unreadable(&error))? else {
+        return Err(PortError::new("backup", "a key is no list"));
     };
-    Ok(values.into_iter().map(param).collect())
+    let param = |value: Value| match &value {
+        Value::Number(number) => match number.as_i64() {
+            Some(number) => Some(Param::Int(number)),
+            None => number.as_f64().map(Param::Real),
+        },
+        Value::String(text) => Some(Param::Text(text.clone())),
+        _ => None,
+    };
+    let values: Option<_> = values.into_iter().map(param).collect();
+    values.ok_or_else(|| PortError::new("backup", "a key is neither number nor text"))
 }
 
-fn unreadable(error: &serde_json::Error) -> PortError {
+fn unreadable(error: &json::Error) -> PortError {
     PortError::new("backup", error.to_string())
 }
 
@@ -288,8 +287,7 @@ pub async fn clear_up<D: Database, V: Vault>(
     let mut kept = Vec::new();
     for row in listed.into_iter().filter(|row| row.state == "complete") {
         let check = vault.text(&check_key(&row.backup_id)).await?;
-        let good =
-            check.and_then(|text| serde_json::from_str::<Check>(&text).ok()).is_some_and(|check| check.ok);
+        let good = check.and_then(|text| json::read::<Check>(&text).ok()).is_some_and(|check| check.ok);
         kept.push(Kept { backup_id: row.backup_id, started_at: row.started_at, good });
     }
     let gone = expired(&kept, now);

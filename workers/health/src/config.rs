@@ -3,9 +3,13 @@
 use rs1_api::operator::Issuer;
 use rs1_auth::Secret;
 use rs1_auth::webhook::WebhookKeys;
-use rs1_domain::config::{BadConfig, Environment, Settings, is_strong_secret};
+use rs1_domain::config::{BadConfig, BrokerApi, Environment, Settings, is_strong_secret};
+use rs1_ops::check::{self, Check};
 use rs1_ops::notice::Channel;
 use rs1_ops::watch::Watched;
+
+/// What is checked of our own, the same in every environment; the variable `CHECKS` takes its place.
+pub const OWN_CHECKS: &str = include_str!("checks.json");
 
 /// What this worker needs to know.
 pub struct Config {
@@ -19,6 +23,12 @@ pub struct Config {
     pub channels: Channels,
     /// From which minute of the day (UTC) on the digest is told; none where nobody wants it.
     pub digest_at: Option<i64>,
+    /// What is checked in every round: what is ours, and the `TARGETS` of the rest of the company.
+    pub checks: Vec<Check>,
+    /// The broker's API, where a check asks it.
+    pub broker: Option<BrokerApi>,
+    /// Who is to be told of every round that was carried out, and raises the alarm if none was; `None`: nobody.
+    pub heartbeat: Option<String>,
 }
 
 /// The ways to people, those that are configured.
@@ -129,13 +139,33 @@ impl Config {
                 .required("DIGEST_AT", "must be a time of day (UTC) like 08:00", minute_of_day)
                 .map(Some),
         };
+        let checks = read_checks(&mut settings);
+        let asks = checks.iter().any(|check| check.kind.is_emqx());
+        let broker = if asks { settings.broker_api() } else { None };
+        let heartbeat = settings.optional("HEARTBEAT_URL").and_then(|_| settings.url("HEARTBEAT_URL"));
         let config = match (environment, operators, watched, channels, digest_at) {
             (Some(environment), Some(operators), Some(watched), Some(channels), Some(digest_at)) => {
-                Some(Self { environment, operators, watched, channels, digest_at })
+                Some(Self { environment, operators, watched, channels, digest_at, checks, broker, heartbeat })
             }
             _ => None,
         };
         settings.finish(config)
+    }
+}
+
+fn read_checks(settings: &mut Settings<'_>) -> Vec<Check> {
+    let own = settings.optional("CHECKS");
+    let targets = settings.optional("TARGETS");
+    let lists =
+        [("CHECKS", own.as_deref().unwrap_or(OWN_CHECKS)), ("TARGETS", targets.as_deref().unwrap_or("[]"))];
+    match check::read_list(&lists) {
+        Ok(checks) => checks,
+        Err(faults) => {
+            for fault in faults {
+                settings.fault(fault);
+            }
+            Vec::new()
+        }
     }
 }
 
@@ -160,6 +190,7 @@ mod tests {
             ("OPERATOR_AUDIENCE", "ops"),
             ("OPERATOR_JWKS_URL", "https://i.example/certs"),
             ("PAGERDUTY_URL", "https://events.example/"),
+            ("CHECKS", "[]"),
         ];
         let all: Vec<_> = base.iter().chain(set).collect();
         Config::read(&|name| {

@@ -10,7 +10,7 @@ use rs1_store::cron;
 use crate::backup::{self, Budget};
 use crate::config::Config;
 use crate::world::{Ports, World};
-use crate::{firmware, notices, watch};
+use crate::{firmware, notices, round, watch};
 
 /// The trigger that begins a backup.
 const DAILY: &str = "0 3 * * *";
@@ -34,14 +34,20 @@ pub async fn tick<P: Ports>(
     let ports = backup::Ports { db, vault, gzip, clock: *clock };
     cron::leased(db, "health", tick, async || {
         if tick.cron != DAILY {
+            // First, so that nothing keeps it: a backup may take minutes.
+            let checked = match config {
+                Ok(config) => round::round(world, config, tick.now).await,
+                Err(faults) => Err(PortError::new("configuration", faults.0.join("; "))),
+            };
             let begun = make_up(db, tick).await;
             let made = backup::advance(&ports, Budget::OFTEN).await;
-            return all([begun, made, watch::look(world, config, tick.now).await]);
+            return all([begun, made, watch::look(world, config, tick.now).await, checked]);
         }
         backup::begin(db, &tick.scheduled.date(), None, tick.now).await?;
         let made = backup::advance(&ports, Budget::DAILY).await;
         let verified = firmware::verify(db, &world.firmware, tick.now).await;
-        all([made, verified, backup::clear_up(db, vault, tick.now).await])
+        let pruned = round::prune(db, tick.now).await;
+        all([made, verified, pruned, backup::clear_up(db, vault, tick.now).await])
     })
     .await
 }

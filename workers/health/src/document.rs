@@ -4,15 +4,22 @@ use std::collections::BTreeMap;
 
 use rs1_domain::problem::Kind;
 use rs1_openapi::{Caller, Host, Operation, Reason, Tag, sample};
+use rs1_ops::check::Severity as Sev;
+use rs1_ops::incident::{Member, Seen, State, Track, What as Step};
 use rs1_ops::notice::{Channel, Severity, Source, What};
 use rs1_ops::plan::{Manifest, ManifestPart};
 use rs1_store::backups::BackupRow;
+use rs1_store::checks::{CheckRow, RoundRow};
+use rs1_store::incidents::{EventRow, IncidentRow, Status, WindowRow};
 use rs1_store::notices::{DeliveryShown, DeliveryState, NoticeShown};
 use rs1_store::sql::Page;
 use rs1_store::watch::WatchRow;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::json;
+
+use crate::handlers::checks::Found;
+use crate::handlers::maintenance::Wish;
 
 /// One backup.
 #[derive(JsonSchema, Serialize)]
@@ -46,7 +53,10 @@ struct Watch {
 /// Every operation.
 pub fn operations() -> Vec<Operation> {
     let health = Operation::get("/health", "health", "How this worker is").on(Host::Status);
-    [vec![sample::health(health)], backups(), notices()].into_iter().flatten().collect()
+    [vec![sample::health(health)], backups(), notices(), checks(), maintenance()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 fn of_operator(operation: Operation) -> Operation {
@@ -219,6 +229,178 @@ fn notices() -> Vec<Operation> {
     ]
 }
 
+fn of_watch(operation: Operation) -> Operation {
+    operation.on(Host::Status).of(Tag::Watch, Caller::Operator)
+}
+
+const INCIDENT: &str = "inc-01KF4XGDD0EXAMPLE000000000";
+const WINDOW: &str = "mnt-01KF4XGDD0EXAMPLE000000000";
+
+fn incident() -> IncidentRow {
+    IncidentRow {
+        incident_id: INCIDENT.to_owned(),
+        status: Status::Open,
+        subject: "store-api".to_owned(),
+        severity: Sev::Sev2,
+        title: "store-api: redis is \"gone\", not \"connected\"".to_owned(),
+        components: vec!["store".to_owned()],
+        members: vec![Member {
+            check_id: "store-api".to_owned(),
+            fault: "redis is \"gone\", not \"connected\"".to_owned(),
+            down: true,
+        }],
+        explains: Vec::new(),
+        opened_at: sample::NOW,
+        respond_by: sample::NOW.plus(3_600_000),
+        reminded_at: None,
+        acknowledged_at: None,
+        acknowledged_by: None,
+        resolved_at: None,
+        timeline: Vec::new(),
+    }
+}
+
+fn id_of(kind: &str) -> serde_json::Value {
+    json!({"type": "string", "pattern": format!("^{kind}-[0-9A-HJKMNP-TV-Z]{{26}}$")})
+}
+
+fn checks() -> Vec<Operation> {
+    let check = CheckRow {
+        check_id: "store-api".to_owned(),
+        component: "store".to_owned(),
+        kind: "http".to_owned(),
+        severity: Sev::Sev2,
+        state: State::Down,
+        since: sample::NOW,
+        checked_at: sample::NOW.plus(300_000),
+        latency_ms: 83,
+        fault: Some("redis is \"gone\", not \"connected\"".to_owned()),
+        silenced: false,
+        explained_by: None,
+        track: Track {
+            recent: vec![Seen(sample::NOW.0, false, 81), Seen(sample::NOW.plus(300_000).0, false, 83)],
+            flips: vec![sample::NOW.0],
+            memory: None,
+        },
+    };
+    let round = RoundRow {
+        generation: 1,
+        holder: None,
+        judged_at: sample::NOW.plus(300_000),
+        duration_ms: 412,
+        looked: 32,
+        failed: 1,
+    };
+    let opened = EventRow { at: sample::NOW, what: Step::Opened, about: None, detail: incident().title };
+    let known = EventRow {
+        at: sample::NOW.plus(60_000),
+        what: Step::Acknowledged,
+        about: Some("operator@optic.works".to_owned()),
+        detail: "the cache is being restarted".to_owned(),
+    };
+    let acknowledged = IncidentRow {
+        status: Status::Acknowledged,
+        acknowledged_at: Some(sample::NOW.plus(60_000)),
+        acknowledged_by: Some("operator@optic.works".to_owned()),
+        ..incident()
+    };
+    let no_parameter = [("?colour", "is not known; known are ")];
+    vec![
+        of_watch(Operation::get("/admin/checks", "checks", "What is checked, and what was found"))
+            .answers(
+                200,
+                "Each check, with its latest results",
+                &Found { round: Some(round), items: vec![check] },
+            )
+            .refuses_faults(&no_parameter),
+        of_watch(Operation::get("/admin/incidents", "listIncidents", "The incidents"))
+            .paged("^inc-[0-9A-HJKMNP-TV-Z]{26}$")
+            .query_of(
+                "status",
+                "Those that go on, that somebody knows of, that are over.",
+                json!({"type": "string", "enum": ["open", "acknowledged", "resolved"]}),
+            )
+            .answers(200, "A page, newest first", &Page { items: vec![incident()], next_cursor: None })
+            .refuses_faults(&[("?limit", "must be a whole number from 1 to 200")]),
+        of_watch(Operation::get("/admin/incidents/{id}", "incident", "One incident"))
+            .path_of("id", "Which.", id_of("inc"), INCIDENT)
+            .answers(
+                200,
+                "With what became of it",
+                &IncidentRow { timeline: vec![opened.clone()], ..incident() },
+            )
+            .refuses(Kind::NotFound, "there is no such incident")
+            .refuses_faults(&no_parameter),
+        of_watch(Operation::post(
+            "/admin/incidents/{id}/ack",
+            "acknowledgeIncident",
+            "Acknowledge an incident",
+        ))
+        .about("Nobody is reminded of it any more. Who said so first is kept; the same again is the same.")
+        .path_of("id", "Which.", id_of("inc"), INCIDENT)
+        .takes::<Note>(vec![("a note", json!({"note": "the cache is being restarted"}))])
+        .or_nothing()
+        .answers(200, "Somebody knows of it", &IncidentRow { timeline: vec![opened, known], ..acknowledged })
+        .refuses(Kind::NotFound, "there is no such incident")
+        .refuses(Kind::Conflict, "it is over, and nobody had acknowledged it")
+        .refuses_faults(&[("/note", "must be at most 500 characters of text")]),
+    ]
+}
+
+/// What there is to say of an incident.
+#[derive(JsonSchema, serde::Deserialize)]
+#[schemars(rename = "IncidentNote", deny_unknown_fields)]
+#[expect(dead_code, reason = "only its schema is of use")]
+struct Note {
+    /// In words.
+    #[schemars(length(max = 500))]
+    note: Option<String>,
+}
+
+fn maintenance() -> Vec<Operation> {
+    let window = WindowRow {
+        window_id: WINDOW.to_owned(),
+        subjects: vec!["broker".to_owned()],
+        reason: "the broker is upgraded".to_owned(),
+        from_at: sample::NOW,
+        until_at: sample::NOW.plus(3_600_000),
+        created_by: "operator@optic.works".to_owned(),
+        ended_by: None,
+    };
+    let ended = WindowRow {
+        until_at: sample::NOW.plus(600_000),
+        ended_by: Some("operator@optic.works".to_owned()),
+        ..window.clone()
+    };
+    vec![
+        of_watch(Operation::get("/admin/maintenance", "listMaintenance", "The maintenance windows"))
+            .paged("^mnt-[0-9A-HJKMNP-TV-Z]{26}$")
+            .answers(200, "A page, newest first", &Page { items: vec![window.clone()], next_cursor: None })
+            .refuses_faults(&[("?limit", "must be a whole number from 1 to 200")]),
+        of_watch(Operation::post("/admin/maintenance", "declareMaintenance", "Declare maintenance"))
+            .about("What is named raises no incident meanwhile; what is down when it ends does.")
+            .takes::<Wish>(vec![(
+                "an hour",
+                json!({
+                    "subjects": ["broker"],
+                    "reason": "the broker is upgraded",
+                    "until": sample::NOW.plus(3_600_000).to_rfc3339(),
+                }),
+            )])
+            .answers(201, "It is declared", &window)
+            .refuses_faults(&[(
+                "/subjects/0",
+                "must be a check, a group or a component that there is, or *",
+            )]),
+        of_watch(Operation::delete("/admin/maintenance/{id}", "endMaintenance", "End a maintenance window"))
+            .about("Now, or before it begins. One that is over stays as it is.")
+            .path_of("id", "Which.", id_of("mnt"), WINDOW)
+            .answers(200, "It is over", &ended)
+            .refuses(Kind::NotFound, "there is no such maintenance window")
+            .refuses_faults(&[("?colour", "is not known; known are ")]),
+    ]
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -230,7 +412,7 @@ mod tests {
     use super::*;
 
     /// One route of each kind; that none is missing is the compiler's to say, by [`place`].
-    const ONE_EACH: [Route<'static>; 7] = [
+    const ONE_EACH: [Route<'static>; 13] = [
         Route::Health,
         Route::Backups,
         Route::Watch,
@@ -238,6 +420,12 @@ mod tests {
         Route::Notices,
         Route::NoticeTest,
         Route::NoticeRetry("ntc-1"),
+        Route::Checks,
+        Route::Incidents,
+        Route::Incident(INCIDENT),
+        Route::Acknowledgement(INCIDENT),
+        Route::Maintenance,
+        Route::Window(WINDOW),
     ];
 
     fn place(route: &Route<'_>) -> usize {
@@ -249,6 +437,12 @@ mod tests {
             Route::Notices => 4,
             Route::NoticeTest => 5,
             Route::NoticeRetry(_) => 6,
+            Route::Checks => 7,
+            Route::Incidents => 8,
+            Route::Incident(_) => 9,
+            Route::Acknowledgement(_) => 10,
+            Route::Maintenance => 11,
+            Route::Window(_) => 12,
         }
     }
 

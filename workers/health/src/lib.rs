@@ -1,13 +1,13 @@
-//! The health worker: it watches the others, and backs the database up every day. So far it answers for its own
-//! health, makes the backups and watches over all of them, and tells people what they are to know; checks and incidents are built
-//! on this.
+//! The health worker: it checks everything every five minutes, tells people what they are to know, backs the database up every
+//! day, and watches over all backups.
 //!
-//! - [`routes`]: `/health`, and `/admin/backups` and `/admin/notices` for operators;
-//! - [`cron`]: the ticks; [`backup`], [`firmware`], [`watch`] and [`notices`] are what they do;
+//! - [`routes`]: `/health`, and for operators `/admin/…`: backups, notices, checks, incidents, maintenance;
+//! - [`cron`]: the ticks; [`round`], [`notices`], [`backup`], [`firmware`] and [`watch`] are what they do;
 //! - [`world`]: the ports that they are given.
 //!
 //! All of it is plain Rust over ports, so native tests run it; only the last lines of this file know the Workers runtime.
 
+pub mod announce;
 pub mod backup;
 pub mod config;
 pub mod cron;
@@ -16,6 +16,7 @@ pub mod document;
 pub mod firmware;
 pub mod handlers;
 pub mod notices;
+pub mod round;
 pub mod routes;
 pub mod watch;
 pub mod world;
@@ -28,6 +29,7 @@ mod worker {
     use rs1_domain::config::BadConfig;
     use rs1_platform::d1::D1;
     use rs1_platform::http_client::{HttpClient, WebCrypto};
+    use rs1_platform::probe::Bindings;
     use rs1_platform::r2::{R2, StreamGzip};
     use rs1_platform::random::Crypto;
     use rs1_platform::{Env, PerIsolate, RawRequest, RawResponse, Service, clock, cron};
@@ -59,6 +61,7 @@ mod worker {
         type Gzip = StreamGzip;
         type Shelf = R2<'a>;
         type Documents = HttpClient;
+        type Probes = Bindings<'a>;
         type Signatures = WebCrypto;
         type Messenger = HttpClient;
         type Random = Crypto;
@@ -76,6 +79,7 @@ mod worker {
             firmware: R2::new(env, "FIRMWARE"),
             company: R2::new(env, "COMPANY_BACKUPS"),
             documents: HttpClient,
+            probes: Bindings::new(env),
             signatures: WebCrypto,
             messenger: HttpClient,
             random: Crypto,

@@ -9,7 +9,7 @@ use rs1_ops::notice::Channel;
 use rs1_store::health;
 
 use crate::config::Config;
-use crate::handlers::{backups, notices};
+use crate::handlers::{backups, checks, incidents, maintenance, notices};
 use crate::world::{Ports, World};
 
 /// The request headers that this worker reads.
@@ -32,6 +32,18 @@ pub enum Route<'a> {
     NoticeTest,
     /// Another try of a notice.
     NoticeRetry(&'a str),
+    /// What is checked.
+    Checks,
+    /// The incidents.
+    Incidents,
+    /// One incident.
+    Incident(&'a str),
+    /// That somebody knows of it.
+    Acknowledgement(&'a str),
+    /// Maintenance windows.
+    Maintenance,
+    /// One of them.
+    Window(&'a str),
 }
 
 impl<'a> Route<'a> {
@@ -46,6 +58,12 @@ impl<'a> Route<'a> {
             ["admin", "notices"] => Self::Notices,
             ["admin", "notices", "test"] => Self::NoticeTest,
             ["admin", "notices", id, "retry"] if !id.is_empty() => Self::NoticeRetry(id),
+            ["admin", "checks"] => Self::Checks,
+            ["admin", "incidents"] => Self::Incidents,
+            ["admin", "incidents", id] if !id.is_empty() => Self::Incident(id),
+            ["admin", "incidents", id, "ack"] if !id.is_empty() => Self::Acknowledgement(id),
+            ["admin", "maintenance"] => Self::Maintenance,
+            ["admin", "maintenance", id] if !id.is_empty() => Self::Window(id),
             _ => return None,
         })
     }
@@ -60,20 +78,37 @@ impl<'a> Route<'a> {
             Self::Notices => "/admin/notices",
             Self::NoticeTest => "/admin/notices/test",
             Self::NoticeRetry(_) => "/admin/notices/{id}/retry",
+            Self::Checks => "/admin/checks",
+            Self::Incidents => "/admin/incidents",
+            Self::Incident(_) => "/admin/incidents/{id}",
+            Self::Acknowledgement(_) => "/admin/incidents/{id}/ack",
+            Self::Maintenance => "/admin/maintenance",
+            Self::Window(_) => "/admin/maintenance/{id}",
         }
     }
 
     pub(crate) fn methods(&self) -> &'static [Method] {
         match self {
-            Self::Backups => &[Method::Get, Method::Head, Method::Post],
-            Self::NoticeTest | Self::NoticeRetry(_) => &[Method::Post],
-            Self::Health | Self::Watch | Self::Backup(_) | Self::Notices => &[Method::Get, Method::Head],
+            Self::Backups | Self::Maintenance => &[Method::Get, Method::Head, Method::Post],
+            Self::Acknowledgement(_) | Self::NoticeTest | Self::NoticeRetry(_) => &[Method::Post],
+            Self::Window(_) => &[Method::Delete],
+            Self::Health
+            | Self::Watch
+            | Self::Backup(_)
+            | Self::Notices
+            | Self::Checks
+            | Self::Incidents
+            | Self::Incident(_) => &[Method::Get, Method::Head],
         }
     }
 
     fn target(&self) -> Option<&'a str> {
         match self {
-            Self::Backup(id) | Self::NoticeRetry(id) => Some(id),
+            Self::Backup(id)
+            | Self::NoticeRetry(id)
+            | Self::Incident(id)
+            | Self::Acknowledgement(id)
+            | Self::Window(id) => Some(id),
             _ => None,
         }
     }
@@ -82,7 +117,9 @@ impl<'a> Route<'a> {
 /// The most bytes of a body that a request to this path may have.
 pub fn body_limit(method: Method, path: &str) -> usize {
     match (method, Route::of(path)) {
-        (Method::Post, Some(Route::Backups)) => limits::API_BODY,
+        (Method::Post, Some(Route::Backups | Route::Acknowledgement(_) | Route::Maintenance)) => {
+            limits::API_BODY
+        }
         _ => 0,
     }
 }
@@ -141,6 +178,17 @@ async fn answer(
         (Route::NoticeTest, _) => {
             notices::test(db, &world.random, &config.channels, &operator, request).await
         }
+        (Route::Checks, _) => checks::list(db, request).await,
+        (Route::Incidents, _) => incidents::list(db, request).await,
+        (Route::Incident(id), _) => incidents::one(db, id, request).await,
+        (Route::Acknowledgement(id), _) => {
+            incidents::acknowledge(db, &world.random, &operator, id, request).await
+        }
+        (Route::Maintenance, Method::Post) => {
+            maintenance::declare(db, &world.random, &config.checks, &operator, request).await
+        }
+        (Route::Maintenance, _) => maintenance::list(db, request).await,
+        (Route::Window(id), _) => maintenance::end(db, &operator, id, request).await,
     }
 }
 
@@ -156,6 +204,14 @@ mod tests {
             ("/admin/backups/watch", Some(Route::Watch)),
             ("/admin/backups/2026-11-21", Some(Route::Backup("2026-11-21"))),
             ("/admin/backups/", None),
+            ("/admin/checks", Some(Route::Checks)),
+            ("/admin/incidents", Some(Route::Incidents)),
+            ("/admin/incidents/inc-1", Some(Route::Incident("inc-1"))),
+            ("/admin/incidents/inc-1/ack", Some(Route::Acknowledgement("inc-1"))),
+            ("/admin/incidents//ack", None),
+            ("/admin/maintenance", Some(Route::Maintenance)),
+            ("/admin/maintenance/mnt-1", Some(Route::Window("mnt-1"))),
+            ("/admin/maintenance/", None),
             ("/admin/backups/2026-11-21/", None),
             ("/admin/notices", Some(Route::Notices)),
             ("/admin/notices/test", Some(Route::NoticeTest)),

@@ -6,7 +6,7 @@
 use rs1_domain::config::BadConfig;
 use rs1_domain::port::{Database, PortError, Random, Shelf, Vault};
 use rs1_domain::time::MINUTE;
-use rs1_domain::{RecordId, UnixMillis};
+use rs1_domain::{RecordId, UnixMillis, json};
 use rs1_ops::plan::check_key;
 use rs1_ops::watch::{Finding, FirmwareState, Tally, Watched, judge_firmware, judge_own};
 use rs1_store::backups::{self, BackupId, BackupRow, Check};
@@ -71,7 +71,7 @@ async fn take_in_checks(db: &impl Database, vault: &impl Vault, now: UnixMillis)
     for BackupId { backup_id } in rows(&unproven)? {
         let Some(text) = vault.text(&check_key(&backup_id)).await? else { continue };
         // What is no check is none: it will be missed when it is due.
-        let Ok(check) = serde_json::from_str::<Check>(&text) else { continue };
+        let Ok(check) = json::read::<Check>(&text) else { continue };
         run(db, [backups::note_check(&backup_id, &check, now)?]).await?;
     }
     Ok(())

@@ -6,7 +6,7 @@ use std::cell::RefCell;
 use rs1_auth::jwt::KeyCache;
 use rs1_domain::UnixMillis;
 use rs1_domain::port::{
-    Database, DocumentSource, Gzip, Messenger, Random, Reader, Shelf, SignatureVerifier, Vault,
+    Database, DocumentSource, Gzip, Messenger, Probes, Random, Reader, Shelf, SignatureVerifier, Vault,
 };
 
 /// The kinds of ports: the runtime's in the worker, doubles in native tests.
@@ -21,6 +21,8 @@ pub trait Ports {
     type Shelf: Shelf;
     /// Fetches the operators' keys.
     type Documents: DocumentSource;
+    /// Looks at what is checked.
+    type Probes: Probes;
     /// Verifies operators' tokens.
     type Signatures: SignatureVerifier;
     /// Sends what people are told.
@@ -43,6 +45,8 @@ pub struct World<'a, P: Ports> {
     pub company: P::Shelf,
     /// Fetches the operators' keys.
     pub documents: P::Documents,
+    /// Looks at what is checked.
+    pub probes: P::Probes,
     /// Verifies operators' tokens.
     pub signatures: P::Signatures,
     /// Sends what people are told.

@@ -5,6 +5,8 @@ export function variables(env) {
   for (const [name, value] of Object.entries(env)) {
     if (typeof value === "string") found[name] = value;
     else if (typeof value === "number" || typeof value === "boolean") found[name] = String(value);
+    // A variable that is JSON. No binding is an array.
+    else if (Array.isArray(value)) found[name] = JSON.stringify(value);
   }
   return JSON.stringify(found);
 }

@@ -4,7 +4,7 @@ use rs1_api::query::Query;
 use rs1_api::reason;
 use rs1_auth::operator::Operator;
 use rs1_domain::port::{Database, Vault};
-use rs1_domain::{Answer, Problem, Request, UnixMillis};
+use rs1_domain::{Answer, Problem, Request, UnixMillis, json};
 use rs1_ops::plan::{Progress, manifest_key};
 use rs1_store::backups::{self, BackupId, BackupRow, Wish};
 use rs1_store::sql::{Page, first_row, rows, run};
@@ -72,10 +72,10 @@ pub async fn one(
     let [outcome] = run(db, [backups::by_id(id)]).await?;
     let backup = first_row::<BackupRow>(&outcome)?.ok_or_else(no_such)?;
     let manifest = match backup.state.as_str() {
-        "complete" => vault.text(&manifest_key(id)).await?.and_then(|text| serde_json::from_str(&text).ok()),
+        "complete" => vault.text(&manifest_key(id)).await?.and_then(|text| json::parse(&text).ok()),
         _ => None,
     };
-    let progress = backup.progress.as_deref().and_then(|text| serde_json::from_str::<Progress>(text).ok());
+    let progress = backup.progress.as_deref().and_then(|text| json::read::<Progress>(text).ok());
     let progress = progress.map(|progress| {
         json!({
             "rows": progress.rows(),

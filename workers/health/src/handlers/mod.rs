@@ -2,4 +2,7 @@
 //! respond.
 
 pub mod backups;
+pub mod checks;
+pub mod incidents;
+pub mod maintenance;
 pub mod notices;

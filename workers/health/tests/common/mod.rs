@@ -9,7 +9,9 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use pollster::block_on;
 use rs1_auth::jwt::KeyCache;
 use rs1_domain::event::Tick;
-use rs1_domain::port::{Database, DocumentSource, PortError, SignatureVerifier, Statement};
+use rs1_domain::port::{
+    Answered, Backlog, Database, DocumentSource, PortError, Probes, Question, SignatureVerifier, Statement,
+};
 use rs1_domain::security::SecurityKind;
 use rs1_domain::{Answer, Method, Request, RequestId, UnixMillis};
 use rs1_store::doubles::{Counting, LibraryGzip, MemoryMessenger, MemoryShelf, MemoryVault};
@@ -35,6 +37,7 @@ pub struct Cloud {
     pub random: Counting,
     pub keys: RefCell<KeyCache>,
     pub now: Cell<UnixMillis>,
+    pub outside: Outside,
 }
 
 /// The settings that every test runs with.
@@ -51,6 +54,8 @@ pub fn setting(name: &str) -> Option<String> {
         "NOTICE_WEBHOOK_URL" => "https://receiver.example/notices",
         "NOTICE_WEBHOOK_SECRET" => "a secret that is at least so long",
         "DIGEST_AT" => "08:00",
+        // What is checked is the matter of `rounds.rs`.
+        "CHECKS" => "[]",
         _ => return None,
     };
     Some(value.to_owned())
@@ -68,7 +73,18 @@ impl Cloud {
             random: Counting::default(),
             keys: RefCell::new(KeyCache::new()),
             now: Cell::new(NOW),
+            outside: Outside::default(),
         }
+    }
+
+    /// With other settings besides.
+    pub fn with(settings: &[(&str, &str)]) -> Self {
+        let look_up = |name: &str| {
+            let own = settings.iter().find(|(own, _)| *own == name);
+            own.map_or_else(|| setting(name), |(_, value)| Some((*value).to_owned()))
+        };
+        let config = Config::read(&look_up).unwrap_or_else(|faults| panic!("{faults:?}"));
+        Self { config, ..Self::new() }
     }
 
     /// The same later.
@@ -127,6 +143,7 @@ impl Cloud {
             firmware: &self.firmware,
             company: &self.company,
             documents: Certificates,
+            probes: Looking { outside: &self.outside, now: &self.now },
             signatures: AnySignature,
             messenger: &self.messenger,
             random: &self.random,
@@ -173,6 +190,7 @@ impl<'a> Ports for Doubles<'a> {
     type Gzip = LibraryGzip;
     type Shelf = &'a MemoryShelf;
     type Documents = Certificates;
+    type Probes = Looking<'a>;
     type Signatures = AnySignature;
     type Messenger = &'a MemoryMessenger;
     type Random = &'a Counting;
@@ -196,5 +214,131 @@ impl SignatureVerifier for AnySignature {
 
     async fn verify_es256(&self, _: &str, _: &[u8], _: &[u8]) -> Result<bool, PortError> {
         Ok(true)
+    }
+}
+
+/// How something outside takes it to be looked at.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Manner {
+    /// It answers after so many milliseconds.
+    Answers(u16, String, i64),
+    /// It redirects.
+    Redirects(String),
+    /// It never says anything.
+    Hangs,
+    /// It fails, after so many milliseconds.
+    Fails(String, i64),
+    /// So many messages wait, the oldest for so many seconds.
+    Waits(u64, i64),
+}
+
+/// Everything that is looked at, by its URL or its binding; what is not named is well. And whom was asked what.
+#[derive(Default)]
+pub struct Outside {
+    manners: RefCell<Vec<(String, Manner)>>,
+    pub asked: RefCell<Vec<String>>,
+    going: Cell<usize>,
+    /// The most that were asked at a time.
+    pub at_once: Cell<usize>,
+}
+
+impl Outside {
+    /// From now on it behaves like this.
+    pub fn set(&self, name: &str, manner: Manner) {
+        self.mend(name);
+        self.manners.borrow_mut().push((name.to_owned(), manner));
+    }
+
+    /// It is well again.
+    pub fn mend(&self, name: &str) {
+        self.manners.borrow_mut().retain(|(known, _)| known != name);
+    }
+
+    pub fn times(&self, name: &str) -> usize {
+        self.asked.borrow().iter().filter(|asked| asked.contains(name)).count()
+    }
+}
+
+/// Looks at [`Outside`], by the fake clock: time goes by only where somebody waits for it.
+pub struct Looking<'a> {
+    outside: &'a Outside,
+    now: &'a Cell<UnixMillis>,
+}
+
+/// Counts a look until it is over, or given up.
+struct Going<'a>(&'a Cell<usize>);
+
+impl Drop for Going<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}
+
+/// Comes to its end at that time, or, with none, never. Each time that somebody waits a millisecond goes by.
+async fn until(now: &Cell<UnixMillis>, end: Option<UnixMillis>) {
+    std::future::poll_fn(|context| {
+        if end.is_some_and(|end| end <= now.get()) {
+            return std::task::Poll::Ready(());
+        }
+        if end.is_some() {
+            now.set(now.get().plus(1));
+            context.waker().wake_by_ref();
+        }
+        std::task::Poll::Pending
+    })
+    .await;
+}
+
+impl Looking<'_> {
+    async fn look(&self, name: &str) -> Result<Manner, PortError> {
+        self.outside.asked.borrow_mut().push(name.to_owned());
+        self.outside.going.set(self.outside.going.get() + 1);
+        self.outside.at_once.set(self.outside.at_once.get().max(self.outside.going.get()));
+        let _going = Going(&self.outside.going);
+        let known = self.outside.manners.borrow().iter().find(|(known, _)| known == name).cloned();
+        let manner = known.map_or(Manner::Answers(200, String::new(), 1), |(_, manner)| manner);
+        let after = |millis: i64| Some(self.now.get().plus(millis));
+        match &manner {
+            Manner::Hangs => until(self.now, None).await,
+            Manner::Answers(_, _, millis) | Manner::Fails(_, millis) => until(self.now, after(*millis)).await,
+            _ => {}
+        }
+        match manner {
+            Manner::Fails(cause, _) => Err(PortError::new(format!("probe {name}"), cause)),
+            manner => Ok(manner),
+        }
+    }
+}
+
+impl Probes for Looking<'_> {
+    async fn ask(&self, question: Question<'_>) -> Result<Answered, PortError> {
+        let name =
+            question.binding.map_or(question.url.to_owned(), |binding| format!("{binding}{}", question.url));
+        Ok(match self.look(&name).await? {
+            Manner::Answers(status, body, _) => Answered { status, body, ..Answered::default() },
+            Manner::Redirects(location) => Answered { status: 302, location, ..Answered::default() },
+            other => panic!("{name}: {other:?} is no answer"),
+        })
+    }
+
+    async fn bucket(&self, binding: &str, _: &str, _: &str) -> Result<(), PortError> {
+        self.look(binding).await.map(drop)
+    }
+
+    async fn namespace(&self, binding: &str, _: &str, _: &str) -> Result<(), PortError> {
+        self.look(binding).await.map(drop)
+    }
+
+    async fn backlog(&self, binding: &str) -> Result<Backlog, PortError> {
+        Ok(match self.look(binding).await? {
+            Manner::Waits(waiting, seconds) => {
+                Backlog { waiting, oldest_at: Some(self.now.get().plus(-seconds * 1_000)) }
+            }
+            _ => Backlog::default(),
+        })
+    }
+
+    async fn pause(&self, milliseconds: u32) {
+        until(self.now, Some(self.now.get().plus(i64::from(milliseconds)))).await;
     }
 }
