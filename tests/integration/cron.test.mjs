@@ -12,6 +12,7 @@ const DAY = 86_400_000;
 const TRIGGERS = [
   ['device-api', '* * * * *'],
   ['history', '* * * * *'],
+  ['history', '0 * * * *'],
   ['telemetry', '0 * * * *'],
   ['ota', '* * * * *'],
   ['health', '* * * * *'],

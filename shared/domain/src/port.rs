@@ -327,12 +327,34 @@ pub trait Archive {
     /// When the bucket cannot be reached.
     async fn list(&self, prefix: &str, after: Option<&str>) -> Result<Listing, PortError>;
 
-    /// Every line that contains `needle`, each with its line feed, out of several objects stored with [`Encoding::Gzip`], which
+    /// Every line that contains one of `needles`, each with its line feed, out of several objects stored with [`Encoding::Gzip`], which
     /// pass by without being held in memory. The objects' lines come in no order. An object that is not there has none.
     ///
     /// # Errors
     /// When the bucket cannot be reached, when the lines are more than `most` bytes.
-    async fn lines_with(&self, keys: &[&str], needle: &str, most: usize) -> Result<String, PortError>;
+    async fn lines_with(&self, keys: &[&str], needles: &[&str], most: usize) -> Result<String, PortError>;
+}
+
+/// A bucket of objects that are gzip members one after the other, each to be read by itself.
+pub trait Packs {
+    /// Stores parts of a text, each of which ends where `ends` says, as a member each, unless the key is taken: then the same is
+    /// there. Answers the members' lengths in bytes, which are the same for the same text.
+    ///
+    /// # Errors
+    /// When the bucket cannot be reached or refuses; the object may or may not exist afterwards.
+    async fn pack(&self, key: &str, text: &str, ends: &[usize]) -> Result<Vec<u32>, PortError>;
+
+    /// What members of these lengths hold, the first of which begins at `offset`; `None` when there is no such object.
+    ///
+    /// # Errors
+    /// When the bucket cannot be reached, when there are no such members.
+    async fn unpack(&self, key: &str, offset: u64, lengths: &[u32]) -> Result<Option<String>, PortError>;
+
+    /// Deletes objects, those that are there; at most 1,000 at once.
+    ///
+    /// # Errors
+    /// When the bucket cannot be reached.
+    async fn discard(&self, keys: &[String]) -> Result<(), PortError>;
 }
 
 /// A part of what a bucket holds.
@@ -722,8 +744,13 @@ mod borrowed {
             (**self).list(prefix, after).await
         }
 
-        async fn lines_with(&self, keys: &[&str], needle: &str, most: usize) -> Result<String, PortError> {
-            (**self).lines_with(keys, needle, most).await
+        async fn lines_with(
+            &self,
+            keys: &[&str],
+            needles: &[&str],
+            most: usize,
+        ) -> Result<String, PortError> {
+            (**self).lines_with(keys, needles, most).await
         }
     }
 

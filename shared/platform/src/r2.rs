@@ -6,10 +6,10 @@
 //! `.gz` file. Its metadata field `gzip-of` holds the content's own type, and is what tells
 //! [`get`](Bucket::get) to decompress. The field `label` holds a label.
 
-use js_sys::{Promise, Uint8Array};
+use js_sys::{Promise, Uint8Array, Uint32Array};
 use rs1_domain::port::{
     Archive, Bucket, Digest, Encoding, Gzip, Inbox, Inventory, Lines, Listed, Listing, NewObject, Opened,
-    PortError, Shelf, Vault,
+    Packs, PortError, Shelf, Vault,
 };
 use rs1_domain::{UnixMillis, json};
 use wasm_bindgen::prelude::*;
@@ -30,8 +30,12 @@ extern "C" {
     ) -> Promise;
     /// A promise of lines: `more` or nothing, then a key and a label for each object.
     fn list(env: &Env, binding: &str, prefix: &str, after: Option<&str>) -> Promise;
-    /// A promise of the lines. `keys` are lines.
-    fn lines_with(env: &Env, binding: &str, keys: &str, needle: &str, most: usize) -> Promise;
+    /// A promise of the lines. `keys` and `needles` are lines.
+    fn lines_with(env: &Env, binding: &str, keys: &str, needles: &str, most: usize) -> Promise;
+    /// A promise of the members' lengths, as a `Uint32Array`. Copies `ends` before it returns.
+    fn pack(env: &Env, binding: &str, key: &str, text: &str, ends: &[u32]) -> Promise;
+    /// A promise of a text, or of `undefined`. Copies `lengths` before it returns.
+    fn unpack(env: &Env, binding: &str, key: &str, offset: f64, lengths: &[u32]) -> Promise;
     /// A promise of the object's bytes, or of `undefined`.
     fn get(env: &Env, binding: &str, key: &str) -> Promise;
     /// A promise of a number, or of `undefined`.
@@ -171,11 +175,29 @@ impl Archive for R2<'_> {
         Ok(Listing { objects, more })
     }
 
-    async fn lines_with(&self, keys: &[&str], needle: &str, most: usize) -> Result<String, PortError> {
-        let reading = lines_with(self.env, self.binding, &keys.join("\n"), needle, most);
+    async fn lines_with(&self, keys: &[&str], needles: &[&str], most: usize) -> Result<String, PortError> {
+        let reading = lines_with(self.env, self.binding, &keys.join("\n"), &needles.join("\n"), most);
         let lines =
             task::read(&reading).await.map_err(self.failed("read", keys.first().unwrap_or(&"nothing")))?;
         Ok(lines.as_string().unwrap_or_default())
+    }
+}
+
+impl Packs for R2<'_> {
+    async fn pack(&self, key: &str, text: &str, ends: &[usize]) -> Result<Vec<u32>, PortError> {
+        let ends: Vec<_> = ends.iter().map(|end| u32::try_from(*end).unwrap_or(u32::MAX)).collect();
+        let lengths = task::wait(&pack(self.env, self.binding, key, text, &ends)).await;
+        let lengths = lengths.map_err(self.failed("pack", key))?;
+        Ok(lengths.unchecked_into::<Uint32Array>().to_vec())
+    }
+
+    async fn unpack(&self, key: &str, offset: u64, lengths: &[u32]) -> Result<Option<String>, PortError> {
+        let text = task::wait(&unpack(self.env, self.binding, key, offset as f64, lengths)).await;
+        Ok(text.map_err(self.failed("unpack", key))?.as_string())
+    }
+
+    async fn discard(&self, keys: &[String]) -> Result<(), PortError> {
+        Vault::delete(self, keys).await
     }
 }
 

@@ -9,9 +9,9 @@ use rs1_domain::firmware::Received;
 use rs1_domain::http::Stream;
 use rs1_domain::limits::{BROKER_BATCH, QUEUE_BATCH, QUEUE_SENDS};
 use rs1_domain::port::{
-    Archive, Broker, Bucket, Digest, FileStore, Gzip, Inbox, Inventory, KeyValue, Lines, Listed, Listing,
-    Messenger, NewObject, Opened, Peer, PortError, Posted, Publication, Published, Queue, Random,
-    RateLimiter, Sending, Shelf, Stored, Vault,
+    Archive, Broker, Bucket, Digest, Encoding, FileStore, Gzip, Inbox, Inventory, KeyValue, Lines, Listed,
+    Listing, Messenger, NewObject, Opened, Packs, Peer, PortError, Posted, Publication, Published, Queue,
+    Random, RateLimiter, Sending, Shelf, Stored, Vault,
 };
 use rs1_domain::range::Part;
 use rs1_domain::{Answer, Request, UnixMillis};
@@ -28,9 +28,23 @@ pub struct MemoryBucket {
     unreadable: Cell<bool>,
     opened: Cell<usize>,
     pieces: Rc<Cell<Option<usize>>>,
+    writes: Cell<usize>,
+    write_fails: Cell<Option<(usize, Failure)>>,
 }
 
 impl MemoryBucket {
+    /// Makes the write or deletion after so many more fail like this, once.
+    pub fn fail_write(&self, after: usize, failure: Failure) {
+        self.write_fails.set(Some((self.writes.get().saturating_add(after), failure)));
+    }
+
+    /// How the write that comes now is to fail.
+    fn next_write(&self) -> Option<Failure> {
+        let number = self.writes.replace(self.writes.get().saturating_add(1));
+        let once = self.write_fails.get().filter(|(at, _)| *at == number).map(|(_, failure)| failure);
+        once.or(self.failure.get())
+    }
+
     /// Makes every write fail like this, until it is set to `None`.
     pub fn fail(&self, failure: Option<Failure>) {
         self.failure.set(failure);
@@ -67,7 +81,8 @@ impl MemoryBucket {
 
 impl Bucket for MemoryBucket {
     async fn put_new(&self, object: NewObject<'_>) -> Result<bool, PortError> {
-        if self.failure.get() == Some(Failure::BeforeCommit) {
+        let failure = self.next_write();
+        if failure == Some(Failure::BeforeCommit) {
             return Err(PortError::new("r2 put", "We encountered an internal error."));
         }
         let mut objects = self.objects.borrow_mut();
@@ -79,7 +94,7 @@ impl Bucket for MemoryBucket {
                 self.labels.borrow_mut().insert(object.key.to_owned(), label.to_owned());
             }
         }
-        if self.failure.get() == Some(Failure::AfterCommit) {
+        if failure == Some(Failure::AfterCommit) {
             return Err(PortError::new("r2 put", "Network connection lost."));
         }
         Ok(new)
@@ -121,11 +136,12 @@ impl Inbox for MemoryBucket {
     }
 
     async fn remove(&self, key: &str) -> Result<(), PortError> {
-        if self.failure.get() == Some(Failure::BeforeCommit) {
+        let failure = self.next_write();
+        if failure == Some(Failure::BeforeCommit) {
             return Err(PortError::new("r2 delete", "We encountered an internal error."));
         }
         self.objects.borrow_mut().remove(key);
-        if self.failure.get() == Some(Failure::AfterCommit) {
+        if failure == Some(Failure::AfterCommit) {
             return Err(PortError::new("r2 delete", "Network connection lost."));
         }
         Ok(())
@@ -205,7 +221,7 @@ impl Archive for MemoryBucket {
         Ok(Listing { objects, more: wanted.next().is_some() })
     }
 
-    async fn lines_with(&self, keys: &[&str], needle: &str, most: usize) -> Result<String, PortError> {
+    async fn lines_with(&self, keys: &[&str], needles: &[&str], most: usize) -> Result<String, PortError> {
         if self.unreadable.get() {
             return Err(PortError::new("r2 get", "We encountered an internal error."));
         }
@@ -215,7 +231,8 @@ impl Archive for MemoryBucket {
             keys.iter().filter_map(|key| objects.get(*key)).map(|body| String::from_utf8_lossy(body));
         let mut found = String::new();
         for body in bodies {
-            for line in body.lines().filter(|line| line.contains(needle)) {
+            let wanted = |line: &&str| needles.iter().any(|needle| line.contains(needle));
+            for line in body.lines().filter(wanted) {
                 found.push_str(line);
                 found.push('\n');
             }
@@ -224,6 +241,54 @@ impl Archive for MemoryBucket {
             return Err(PortError::new("r2 lines", format!("more than {most} bytes")));
         }
         Ok(found)
+    }
+}
+
+impl Packs for MemoryBucket {
+    async fn pack(&self, key: &str, text: &str, ends: &[usize]) -> Result<Vec<u32>, PortError> {
+        let (mut begin, mut bytes, mut lengths) = (0, Vec::new(), Vec::new());
+        for end in ends {
+            let member = LibraryGzip.gzip(text.get(begin..*end).unwrap_or_default()).await?;
+            lengths.push(u32::try_from(member.len()).unwrap_or(u32::MAX));
+            bytes.extend(member);
+            begin = *end;
+        }
+        let object = NewObject {
+            key,
+            body: &bytes,
+            content_type: "application/gzip",
+            encoding: Encoding::Identity,
+            label: None,
+        };
+        self.put_new(object).await.map(|_| lengths)
+    }
+
+    async fn unpack(&self, key: &str, offset: u64, lengths: &[u32]) -> Result<Option<String>, PortError> {
+        if self.unreadable.get() {
+            return Err(PortError::new("r2 get", "We encountered an internal error."));
+        }
+        self.opened.set(self.opened.get().saturating_add(1));
+        let failed = |cause: &dyn std::fmt::Display| PortError::new("r2 unpack", cause.to_string());
+        let objects = self.objects.borrow();
+        let Some(bytes) = objects.get(key) else { return Ok(None) };
+        let mut rest = bytes.get(usize::try_from(offset).unwrap_or(usize::MAX)..).unwrap_or_default();
+        let mut text = String::new();
+        for length in lengths {
+            let length = usize::try_from(*length).unwrap_or(usize::MAX);
+            let (member, after) = rest.split_at_checked(length).ok_or_else(|| failed(&"out of range"))?;
+            std::io::Read::read_to_string(&mut flate2::read::GzDecoder::new(member), &mut text)
+                .map_err(|error| failed(&error))?;
+            rest = after;
+        }
+        Ok(Some(text))
+    }
+
+    async fn discard(&self, keys: &[String]) -> Result<(), PortError> {
+        assert!(keys.len() <= 1_000, "{} keys in one call", keys.len());
+        for key in keys {
+            self.remove(key).await?;
+        }
+        Ok(())
     }
 }
 

@@ -9,7 +9,7 @@
 //! - [`devices`]: enrolment, admission, state, presence, lists;
 //! - [`users`]: who people are, and their sessions; [`orders`]: what they bought;
 //! - [`fleet`]: the whole in numbers;
-//! - [`telemetry`]: hourly rollups; [`objects`]: how far collected telemetry is taken in;
+//! - [`telemetry`]: hourly rollups, read and written by [`rollups`]; [`objects`]: how far collected telemetry is taken in;
 //! - [`security`]: the audit log, the security log, failed authentications;
 //! - [`rollouts`]: who gets which firmware, and how far each has come;
 //! - [`firmware`]: signing keys, artifacts, downloads;
@@ -57,6 +57,7 @@ pub mod notices;
 pub mod objects;
 pub mod orders;
 pub mod rollouts;
+pub mod rollups;
 pub mod rotations;
 pub mod security;
 pub mod sql;

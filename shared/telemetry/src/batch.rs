@@ -140,6 +140,15 @@ impl Intake {
         }
     }
 
+    /// Seals the rollups that had more messages than they remember: whether one of those comes again, they cannot tell.
+    pub fn seal_those_that_forget(&mut self) {
+        for held in self.held.values_mut() {
+            if matches!(held, Held::Open(rollup, ..) if !rollup.remembers_all()) {
+                *held = Held::Sealed(Vec::new());
+            }
+        }
+    }
+
     /// Takes messages in. None of their rollups may be [`missing`](Self::missing).
     pub fn take(&mut self, messages: &[Message]) -> Taken {
         let mut taken = Taken::default();

@@ -5,7 +5,7 @@
 //! - [`rollup`]: one device's hour: merging messages in, each id once;
 //! - [`event`]: what happened to a device, out of its log lines;
 //! - [`alert`]: what is wrong with a device, and since when: a state machine;
-//! - [`archive`]: archive lines, keys, and lines read back;
+//! - [`archive`]: archive lines, keys, and lines read back; [`pack`]: an hour of them, device by device;
 //! - [`batch`]: what a batch of messages means for both, decided without I/O;
 //! - [`series`]: what both have to show when somebody asks.
 //!
@@ -30,6 +30,7 @@ pub mod archive;
 pub mod batch;
 pub mod event;
 pub mod object;
+pub mod pack;
 pub mod queued;
 pub mod rollup;
 pub mod series;

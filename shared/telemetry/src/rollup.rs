@@ -129,6 +129,11 @@ impl Rollup {
         self.has_seen(&mark(id))
     }
 
+    /// Whether it remembers every message that it counted; one that is flooded does not.
+    pub fn remembers_all(&self) -> bool {
+        i64::try_from(self.seen.len() / MARK) == Ok(self.messages)
+    }
+
     fn has_seen(&self, mark: &str) -> bool {
         self.seen.as_bytes().chunks_exact(MARK).any(|seen| seen == mark.as_bytes())
     }
@@ -292,7 +297,7 @@ mod tests {
         let before = rollup.clone();
         assert_eq!(rollup.merge(&message(1, Some(50))), Merge::Repeated);
         assert_eq!(rollup, before);
-        assert!(rollup.knows("m1"));
+        assert!(rollup.knows("m1") && rollup.remembers_all());
         assert!(!rollup.knows("m2"));
     }
 
@@ -304,6 +309,7 @@ mod tests {
         }
         assert_eq!(rollup.messages, 2_000);
         assert_eq!(rollup.seen_column().len(), MOST_MARKS * MARK);
+        assert!(!rollup.remembers_all());
         assert!(rollup.knows("m1999") && rollup.knows("m1488") && !rollup.knows("m1487"));
     }
 

@@ -15,15 +15,26 @@ use rs1_store::cron;
 use rs1_store::sql::{rows, run};
 use rs1_telemetry::alert::{Alert, Alerts, OTA_FAILURES, OTA_WINDOW, PROLONGED, RESET_NEWS, SILENCE, Signal};
 
-/// This worker's trigger.
+use crate::compact::compact;
+use crate::world::{Ports, World};
+
+/// The watch's trigger.
 pub const EVERY_MINUTE: &str = "* * * * *";
+/// The compaction's trigger. An hour apart, because then the platform gives it a quarter of an hour of CPU.
+pub const HOURLY: &str = "0 * * * *";
 
 /// Runs a trigger, unless that run was taken before. What it did, for the log.
 ///
 /// # Errors
 /// What failed. The next run sees what this one should have.
-pub async fn tick(tick: &Tick, db: &impl Database) -> Result<String, PortError> {
-    cron::leased(db, "history", tick, async || watch(tick.scheduled, db).await).await
+pub async fn tick(tick: &Tick, world: &World<impl Ports>) -> Result<String, PortError> {
+    cron::leased(&world.db, "history", tick, async || {
+        if tick.cron == HOURLY {
+            return compact(tick.scheduled, world).await;
+        }
+        watch(tick.scheduled, &world.db).await
+    })
+    .await
 }
 
 async fn watch(now: UnixMillis, db: &impl Database) -> Result<String, PortError> {

@@ -7,12 +7,13 @@
 //!
 //! - [`routes`]: which handler answers which request;
 //! - [`handlers`]: one module a resource;
-//! - [`cron`]: the minute's watch, which finds what no message tells;
+//! - [`cron`]: the minute's watch, which finds what no message tells, and the hourly [`compact`](mod@compact)ion of the archive;
 //! - [`format`](mod@format): the same answer as JSON, NDJSON or CSV.
 //!
 //! Handlers are plain Rust over ports, so native tests run every route; only the last lines of this file know the Workers
 //! runtime.
 
+pub mod compact;
 pub mod config;
 pub mod cron;
 #[cfg(feature = "schema")]
@@ -60,24 +61,27 @@ mod worker {
         type Signatures = WebCrypto;
     }
 
+    fn world(env: &Env) -> World<Runtime<'_>> {
+        World {
+            db: D1::new(env, "DB"),
+            archives: R2::new(env, "ARCHIVES"),
+            documents: HttpClient,
+            signatures: WebCrypto,
+            keys: KEYS.with(Rc::clone),
+        }
+    }
+
     async fn fetch(request: RawRequest, env: Env) -> RawResponse {
         let config = CONFIG.get(&env, |vars| Config::read(&|name| vars.get(name).map(str::to_owned)));
         rs1_platform::serve(request, &env, &SERVICE, async |request| {
-            let world: World<Runtime<'_>> = World {
-                db: D1::new(&env, "DB"),
-                archives: R2::new(&env, "ARCHIVES"),
-                documents: HttpClient,
-                signatures: WebCrypto,
-                keys: KEYS.with(Rc::clone),
-            };
-            routes::handle(request, config.as_ref(), &world).await
+            routes::handle(request, config.as_ref(), &world(&env)).await
         })
         .await
     }
 
     async fn tick(event: cron::RawEvent, env: Env) {
         cron::run(SERVICE.name, event, async |tick| {
-            crate::cron::tick(&tick, &D1::new(&env, "DB")).await.map_err(|error| error.to_string())
+            crate::cron::tick(&tick, &world(&env)).await.map_err(|error| error.to_string())
         })
         .await;
     }

@@ -4,13 +4,13 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use rs1_auth::jwt::KeyCache;
-use rs1_domain::port::{Archive, Database, DocumentSource, SignatureVerifier};
+use rs1_domain::port::{Archive, Bucket, Database, DocumentSource, Packs, Shelf, SignatureVerifier};
 
 /// Which implementation stands behind each port: the runtime's, or a test's.
 #[expect(missing_docs, reason = "`World` says what each is for")]
 pub trait Ports {
     type Database: Database;
-    type Archive: Archive;
+    type Archive: Archive + Bucket + Packs + Shelf;
     type Documents: DocumentSource;
     type Signatures: SignatureVerifier;
 }

@@ -27,7 +27,7 @@ impl Cloud {
     fn minute(&self, at: UnixMillis) -> Result<String, String> {
         let request_id = RequestId::from_header("tick").unwrap();
         let due = Tick { cron: EVERY_MINUTE.into(), scheduled: at, now: at, request_id };
-        block_on(tick(&due, &self.world.db)).map_err(|error| error.to_string())
+        block_on(tick(&due, &self.world)).map_err(|error| error.to_string())
     }
 
     /// Type, status and occurrences of every alert, the oldest first.

@@ -8,22 +8,21 @@
 //!
 //! The object itself is deleted last.
 
-use std::collections::BTreeSet;
-
 use rs1_domain::UnixMillis;
 use rs1_domain::http::JSON;
 use rs1_domain::json;
-use rs1_domain::port::{Bucket, Database, Encoding, Inbox, Lines, NewObject, PortError, Statement};
+use rs1_domain::port::{Bucket, Encoding, Inbox, Lines, NewObject, PortError, Statement};
 use rs1_store::alerts;
 use rs1_store::objects::{self, ObjectRow, PATIENCE};
+use rs1_store::rollups::{event_row, load, write};
 use rs1_store::sql::{first_row, run};
-use rs1_store::telemetry::{self, RollupRow, Written};
+use rs1_store::telemetry;
 use rs1_telemetry::alert::Register;
 use rs1_telemetry::batch::{self, Intake, Key};
 use rs1_telemetry::event::Event;
 use rs1_telemetry::object::{self, Refused};
 
-use crate::queue::{ATTEMPTS, event_row, load, row_of, store};
+use crate::queue::{ATTEMPTS, store};
 use crate::world::{Ports, World};
 
 /// Lines that one invocation takes in, about; what is left is delivered again.
@@ -39,8 +38,6 @@ const MOST_HELD: usize = 20_000;
 const MOST_EVENTS: usize = 10_000;
 /// Rollups that are read with one statement.
 const READ: usize = 2_500;
-/// Bytes of rollups that are written with one statement, about; a statement's text may have two million.
-const WRITTEN: usize = 900_000;
 /// Events that are written with one statement.
 const EVENTS: usize = 2_000;
 
@@ -232,7 +229,7 @@ impl<P: Ports> Work<'_, P> {
         }
         let end = self.row.position.saturating_add(stretch.bytes);
         let beside = beside(&stretch.events, stretch.register)?;
-        let mut lost = write(&self.world.db, stretch.intake.writes(), beside).await?;
+        let mut lost = write(&self.world.db, stretch.intake.writes(), beside, PATIENCE).await?;
         for _ in 0..ATTEMPTS {
             if lost.is_empty() {
                 break;
@@ -268,7 +265,7 @@ impl<P: Ports> Work<'_, P> {
             messages.retain(|message| lost.binary_search(&batch::key_of(message)).is_ok());
             intake.take(&messages);
         }
-        write(&self.world.db, intake.writes(), Vec::new()).await
+        write(&self.world.db, intake.writes(), Vec::new(), PATIENCE).await
     }
 
     async fn save(&mut self, held: bool) -> Result<(), PortError> {
@@ -298,36 +295,4 @@ fn beside(events: &[Event], register: Register) -> Result<Vec<Statement>, PortEr
         statements.push(alerts::write(&changed).map_err(unwritable)?);
     }
     Ok(statements)
-}
-
-/// Writes rollups, with as many at once as a statement holds, and answers which of them somebody else wrote in between, in order.
-async fn write(
-    db: &impl Database,
-    writes: Vec<batch::Write>,
-    mut beside: Vec<Statement>,
-) -> Result<Vec<Key>, PortError> {
-    let unwritable = |error: json::Error| PortError::new("write_rollups", error.to_string());
-    let mut lost = Vec::new();
-    let mut writes = writes.into_iter().peekable();
-    while writes.peek().is_some() || !beside.is_empty() {
-        let (mut rows, mut bytes): (Vec<RollupRow>, usize) = (Vec::new(), 0);
-        while let Some(write) = writes.next_if(|_| bytes < WRITTEN) {
-            let row = row_of(&write);
-            let seen = row.seen.as_ref().map_or(0, String::len);
-            bytes = bytes.saturating_add(row.metrics.len()).saturating_add(seen).saturating_add(200);
-            rows.push(row);
-        }
-        let mut statements = vec![telemetry::write_rollups(&rows, PATIENCE).map_err(unwritable)?];
-        statements.append(&mut beside);
-        let outcomes = db.batch(statements).await?;
-        let outcome = outcomes.first().ok_or_else(|| PortError::new("write_rollups", "no outcome"))?;
-        let mut written = BTreeSet::new();
-        for Written { device_id, hour } in rs1_store::sql::rows(outcome)? {
-            written.insert((device_id, hour));
-        }
-        lost.extend(
-            rows.into_iter().map(|row| (row.device_id, row.hour)).filter(|key| !written.contains(key)),
-        );
-    }
-    Ok(lost)
 }

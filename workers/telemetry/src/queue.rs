@@ -17,12 +17,12 @@ use rs1_domain::security::{AuthFailure, SecurityEvent};
 use rs1_domain::{DeviceId, RecordId, UnixMillis};
 use rs1_store::alerts;
 use rs1_store::security;
-use rs1_store::sql::{rows, run};
-use rs1_store::telemetry::{self, EventRow, RollupRow, RollupSlot, Written};
+
+use rs1_store::rollups::{OpenAlerts, event_row, load, row_of};
+use rs1_store::telemetry::{self, Written};
 use rs1_telemetry::alert::{Alert, Register, Signal};
 use rs1_telemetry::archive::{self, ArchiveObject};
-use rs1_telemetry::batch::{self, Key, Plan, Slot};
-use rs1_telemetry::event::Event;
+use rs1_telemetry::batch::{self, Plan};
 use rs1_telemetry::object::{self, News};
 use rs1_telemetry::{Message, Queued};
 use serde_json::json;
@@ -193,39 +193,6 @@ async fn ingest(messages: &[Message], world: &World<impl Ports>) -> Result<Inges
     Ok(Ingested { plan, left })
 }
 
-/// The slots of rollups, and the open alerts of those of their devices that have some.
-pub(crate) async fn load(
-    db: &impl Database,
-    keys: &[Key],
-) -> Result<(Vec<(Key, Slot)>, OpenAlerts), PortError> {
-    let failed = |error: &dyn std::fmt::Display| PortError::new("rollups_for", error.to_string());
-    let wanted: Vec<_> = keys.iter().map(|(device, hour)| (device, *hour)).collect();
-    let [outcome] = run(db, [telemetry::rollups_for(&wanted).map_err(|error| failed(&error))?]).await?;
-    let mut open = OpenAlerts::new();
-    let mut slots = Vec::with_capacity(keys.len());
-    for slot in rows::<RollupSlot>(&outcome)? {
-        let key = (slot.device_id.clone(), slot.hour);
-        if let Some(alerts) = &slot.alerts {
-            let alerts = serde_json::from_str(alerts).map_err(|error| failed(&error))?;
-            open.push((slot.device_id.clone(), alerts));
-        }
-        let slot = match slot.into_row() {
-            None => Slot::Empty,
-            Some(row) => {
-                let seen = row.seen.as_deref();
-                let (last_at, last_received_at) = (row.last_at, row.last_received_at);
-                batch::slot_of(row.messages, last_at, last_received_at, &row.metrics, seen, row.generation)
-                    .map_err(|error| failed(&error.0))?
-            }
-        };
-        slots.push((key, slot));
-    }
-    Ok((slots, open))
-}
-
-/// Devices and their open alerts. A device may stand there for each of its hours.
-pub(crate) type OpenAlerts = Vec<(DeviceId, Vec<Alert>)>;
-
 /// What the messages change about their devices' alerts.
 fn changed_alerts(signals: &BTreeMap<DeviceId, Vec<Signal>>, open: OpenAlerts) -> Vec<Alert> {
     let mut register = Register::default();
@@ -298,31 +265,6 @@ async fn count(
         Ok(())
     } else {
         Err(PortError::new("write_rollups", "others keep writing the same rollups"))
-    }
-}
-
-pub(crate) fn row_of(write: &batch::Write) -> RollupRow {
-    let (device_id, hour) = write.key.clone();
-    RollupRow {
-        device_id,
-        hour,
-        messages: write.rollup.messages,
-        last_at: write.rollup.last_at,
-        last_received_at: write.rollup.last_received_at,
-        metrics: write.rollup.metrics_column(),
-        seen: Some(write.rollup.seen_column().to_owned()),
-        generation: write.generation,
-    }
-}
-
-pub(crate) fn event_row(event: &Event) -> EventRow {
-    EventRow {
-        device_id: Some(event.device.clone()),
-        at: event.at,
-        mark: event.mark.clone(),
-        kind: event.kind.as_str().to_owned(),
-        detail: event.detail.clone(),
-        count: event.count,
     }
 }
 

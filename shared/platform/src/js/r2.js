@@ -85,6 +85,7 @@ class Passing {
   }
 }
 
+/** The pieces in one; `size` is what they have together. */
 function joined(pieces, size) {
   if (pieces.length === 1) return pieces[0];
   const bytes = new Uint8Array(size);
@@ -120,7 +121,8 @@ export async function list(env, binding, prefix, after) {
 /** How many objects are read at once: an invocation has six connections. */
 const READERS = 6;
 
-export async function lines_with(env, binding, packed, needle, most) {
+export async function lines_with(env, binding, packed, packedNeedles, most) {
+  const needles = packedNeedles.split("\n");
   const store = bucket(env, binding);
   const keys = packed === "" ? [] : packed.split("\n");
   let found = "";
@@ -131,7 +133,7 @@ export async function lines_with(env, binding, packed, needle, most) {
       const gzipped = object.customMetadata?.[GZIP_OF] !== undefined;
       const bytes = gzipped ? object.body.pipeThrough(new DecompressionStream("gzip")) : object.body;
       for await (const line of lines(bytes.pipeThrough(new TextDecoderStream("utf-8", { fatal: true })))) {
-        if (!line.includes(needle)) continue;
+        if (!needles.some((needle) => line.includes(needle))) continue;
         found += `${line}\n`;
         if (found.length > most) throw new Error(`more than ${most} bytes`);
       }
@@ -139,6 +141,35 @@ export async function lines_with(env, binding, packed, needle, most) {
   };
   await Promise.all(Array.from({ length: READERS }, read));
   return found;
+}
+
+export async function pack(env, binding, key, text, view) {
+  // `view` is wasm's memory, good only until the first await.
+  const ends = view.slice();
+  const bytes = new TextEncoder().encode(text);
+  const members = [];
+  for (let i = 0; i < ends.length; i += 1) {
+    members.push(new Uint8Array(await through(new CompressionStream("gzip"), bytes.subarray(ends[i - 1] ?? 0, ends[i]))));
+  }
+  const options = { onlyIf: { etagDoesNotMatch: "*" }, httpMetadata: { contentType: "application/gzip" } };
+  await bucket(env, binding).put(key, joined(members, members.reduce((sum, { length }) => sum + length, 0)), options);
+  return Uint32Array.from(members, ({ length }) => length);
+}
+
+export async function unpack(env, binding, key, offset, view) {
+  const lengths = view.slice();
+  const length = lengths.reduce((sum, one) => sum + one, 0);
+  if (length === 0) return "";
+  const object = await bucket(env, binding).get(key, { range: { offset, length } });
+  if (object === null) return undefined;
+  const bytes = new Uint8Array(await object.arrayBuffer());
+  if (bytes.length !== length) throw new Error(`${bytes.length} bytes, not ${length}`);
+  let [text, at] = ["", 0];
+  for (const one of lengths) {
+    text += new TextDecoder("utf-8", { fatal: true }).decode(await through(new DecompressionStream("gzip"), bytes.subarray(at, at + one)));
+    at += one;
+  }
+  return text;
 }
 
 // What follows the last line feed was cut off, and is no line.

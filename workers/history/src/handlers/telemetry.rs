@@ -8,14 +8,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use rs1_api::access::{device_id, may_view};
 use rs1_api::query::Query;
 use rs1_auth::access_token::Person;
-use rs1_domain::port::{Archive, Database, PortError};
+use rs1_domain::port::{Archive, Database, Packs, PortError};
 use rs1_domain::time::{DAY, HOUR};
 use rs1_domain::wire::telemetry::is_metric_name;
-use rs1_domain::{Answer, DeviceId, Problem, Request, UnixMillis};
+use rs1_domain::{Answer, DeviceId, Problem, Request, UnixMillis, json};
 use rs1_store::access;
 use rs1_store::sql::{first_row, rows, run};
 use rs1_store::telemetry::{self, HourRow};
 use rs1_telemetry::archive::{folder, may_hold};
+use rs1_telemetry::pack::{self, Entry, Kind};
 use rs1_telemetry::rollup::{Nature, read_metrics};
 use rs1_telemetry::series::{self, Place, Span};
 use rs1_telemetry::{Message, rollup};
@@ -33,6 +34,8 @@ pub(crate) const ITEMS: u32 = 200;
 const HOURS_A_PAGE: i64 = 6;
 /// Most bytes of archive lines that an hour of one device may have; at a message a minute it has 40 KB.
 const MOST_BYTES: usize = 16 * 1024 * 1024;
+/// Most bytes of an index that are about one device.
+const MOST_ENTRY: usize = 1_024;
 
 /// How fine the answer is.
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -192,7 +195,7 @@ impl Tabled for ShownMessage {
 /// 404 for somebody without a role, 422 naming every bad parameter, 503 when the database or the archive fails.
 pub async fn show(
     db: &impl Database,
-    archives: &impl Archive,
+    archives: &(impl Archive + Packs),
     person: &Person,
     device: &str,
     request: &Request,
@@ -255,7 +258,7 @@ fn shown_span(span: Span, wanted: &Wanted) -> ShownSpan {
 /// A page of messages, and where the next one begins. A page ends when it is full or when enough of the archive was looked
 /// through for one request, so a page may be empty and yet not the last.
 async fn messages(
-    archives: &impl Archive,
+    archives: &(impl Archive + Packs),
     device: &DeviceId,
     wanted: &Wanted,
     history_from: UnixMillis,
@@ -287,22 +290,47 @@ fn shown_message(message: Message, wanted: &Wanted) -> ShownMessage {
     ShownMessage { id: message.id, time, received_at, metrics }
 }
 
-/// A device's lines in an hour of the archive.
-async fn lines_of(archives: &impl Archive, device: &DeviceId, hour: i64) -> Result<String, PortError> {
+/// A device's lines in an hour of the archive: those that lie loose, and those that the index of its shard points to. Some may stand
+/// in both, while the hour is being packed.
+async fn lines_of(
+    archives: &(impl Archive + Packs),
+    device: &DeviceId,
+    hour: i64,
+) -> Result<String, PortError> {
     let prefix = folder(hour);
-    let (mut keys, mut after) = (Vec::new(), None::<String>);
+    let (mut objects, mut after) = (Vec::new(), None::<String>);
     loop {
         let listing = archives.list(&prefix, after.as_deref()).await?;
         after = listing.objects.last().map(|object| object.key.clone());
-        let held = listing.objects.into_iter().filter(|object| may_hold(object.label.as_deref(), device));
-        keys.extend(held.map(|object| object.key));
+        objects.extend(listing.objects);
         if !listing.more {
             break;
         }
     }
-    let keys: Vec<_> = keys.iter().map(String::as_str).collect();
-    if keys.is_empty() {
-        return Ok(String::new());
+    let keys = || objects.iter().map(|object| object.key.as_str());
+    let whole = pack::whole(keys());
+    let loose = objects
+        .iter()
+        .filter(|object| Kind::of(&object.key) == Kind::Loose && may_hold(object.label.as_deref(), device));
+    let loose: Vec<_> = loose.map(|object| object.key.as_str()).collect();
+    let mut lines = String::new();
+    if !loose.is_empty() {
+        lines = archives.lines_with(&loose, &[&series::needle(device)], MOST_BYTES).await?;
     }
-    archives.lines_with(&keys, &series::needle(device), MOST_BYTES).await
+    for key in keys() {
+        let Kind::Index(part) = Kind::of(key) else { continue };
+        if !whole.contains(part.digest) || !part.has(device) {
+            continue;
+        }
+        let entry = archives.lines_with(&[key], &[device.as_str()], MOST_ENTRY).await?;
+        if entry.is_empty() {
+            continue;
+        }
+        let Entry { offset, length, .. } =
+            json::read(entry.trim_end()).map_err(|error| PortError::new(key, error.to_string()))?;
+        let key = part.packed(&prefix);
+        let packed = archives.unpack(&key, offset, &[length]).await?;
+        lines.push_str(&packed.ok_or_else(|| PortError::new(key, "is gone"))?);
+    }
+    Ok(lines)
 }

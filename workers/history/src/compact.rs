@@ -1,0 +1,327 @@
+//! The hourly compaction: an hour of the archive that is over becomes few objects, in which a device's lines lie together.
+//!
+//! What there is to do is read off the bucket itself, so a run that is cut off anywhere is gone on with by the next: many small
+//! objects become fewer larger ones; those become packs, a shard of the devices each, with their indexes; a manifest says that all are
+//! there; and only then do the objects go that they were made from. Whatever is written is read back and compared first. The
+//! keys follow from the contents, so what is done twice is the same.
+//!
+//! On the way every message is looked for in its hour's rollup. One that is archived and not counted, because the two could not be
+//! done together, is counted now.
+//!
+//! Messages that come when their hour is packed lie beside the packs, and are packed by themselves when they are some days old.
+
+use rs1_domain::http::{JSON, NDJSON};
+use rs1_domain::port::{Archive, Bucket, Encoding, NewObject, Packs, PortError, Shelf, Stored};
+use rs1_domain::{UnixMillis, json};
+use rs1_store::objects::PATIENCE;
+use rs1_store::rollups::{event_row, load, write};
+use rs1_store::telemetry;
+use rs1_telemetry::archive::folder;
+use rs1_telemetry::batch::Intake;
+use rs1_telemetry::pack::{self, Head, Kind, Manifest, Pack, Part};
+
+use crate::world::{Ports, World};
+
+/// How old an hour is when it is packed for the first time: objects come half an hour late, and retries a quarter.
+const FIRST: i64 = 2;
+/// How old it may have become when that is still to be done.
+const LAST: i64 = 30;
+/// How old an hour is when what came late is packed: at the last of these no more messages are counted.
+const AGAIN: [i64; 5] = [31, 48, 72, 96, 121];
+
+/// Objects that one run opens, about. The platform allows 10,000 calls.
+const OPENED: usize = 6_000;
+/// Compressed bytes of an object that is made of small ones, about.
+const MERGED_BYTES: u64 = 1_000_000;
+/// Objects that need not become fewer.
+const FEW: usize = 64;
+/// Most bytes of the lines that lie in memory at once.
+const MOST_BYTES: usize = 40 * 1024 * 1024;
+/// Rollups that are read with one statement.
+const READ: usize = 2_500;
+/// Keys that are deleted at once.
+const DELETED: usize = 500;
+
+/// What a run did.
+#[derive(Default)]
+struct Done {
+    merged: usize,
+    packed: u64,
+    duplicates: u64,
+    deleted: usize,
+    repaired: usize,
+}
+
+/// Compacts the hours that are due, the oldest first, until enough is done for one run. What was done, for the log.
+///
+/// # Errors
+/// What failed. The next run goes on.
+pub async fn compact(now: UnixMillis, world: &World<impl Ports>) -> Result<String, PortError> {
+    let ages =
+        AGAIN.into_iter().rev().map(|age| (age, true)).chain((FIRST..=LAST).rev().map(|age| (age, false)));
+    let mut run = Run { world, left: OPENED, done: Done::default() };
+    for (age, again) in ages {
+        if run.left == 0 {
+            break;
+        }
+        run.hour(now.hour().saturating_sub(age), again).await?;
+    }
+    let Done { merged, packed, duplicates, deleted, repaired } = run.done;
+    Ok(format!(
+        "{packed} lines packed, {duplicates} of them twice before, {repaired} counted that were not; {merged} objects merged, {deleted} deleted"
+    ))
+}
+
+/// A run.
+struct Run<'a, P: Ports> {
+    world: &'a World<P>,
+    /// Objects that it may still open.
+    left: usize,
+    done: Done,
+}
+
+fn unreadable(key: &str, why: impl Into<String>) -> PortError {
+    PortError::new(format!("compact {key}"), why)
+}
+
+fn parsed<T: serde::de::DeserializeOwned>(key: &str, bytes: &[u8]) -> Result<T, PortError> {
+    let text = std::str::from_utf8(bytes).map_err(|error| unreadable(key, error.to_string()))?;
+    json::read(text).map_err(|error| unreadable(key, error.to_string()))
+}
+
+impl<P: Ports> Run<'_, P> {
+    /// Compacts an hour, as far as it gets; one that is packed only if what came late is to be, too.
+    async fn hour(&mut self, hour: i64, again: bool) -> Result<(), PortError> {
+        let folder = folder(hour);
+        let mut all = self.list(&folder).await?;
+        self.finish(&folder, &mut all).await?;
+        let packed = all.iter().any(|object| matches!(Kind::of(&object.key), Kind::Manifest(_)));
+        let mut loose: Vec<Stored> =
+            all.iter().filter(|object| Kind::of(&object.key) == Kind::Loose).cloned().collect();
+        if loose.is_empty() || (packed && !again) {
+            return Ok(());
+        }
+        if loose.len() > FEW {
+            loose = self.merge(&folder, loose).await?;
+        }
+        let keys: Vec<&str> = loose.iter().map(|object| object.key.as_str()).collect();
+        let digest = pack::digest_of(&keys);
+        let of = pack::shards_for(loose.iter().map(|object| object.size).fold(0, u64::saturating_add));
+        for shard in 0..of {
+            let part = Part { digest: &digest, shard, of };
+            if all.iter().any(|object| object.key == part.index(&folder)) {
+                continue;
+            }
+            if !self.opens(keys.len()) {
+                return Ok(());
+            }
+            self.shard(&folder, &keys, &part).await?;
+        }
+        if self.opens(keys.len()) {
+            self.manifest(&folder, &keys, &digest, of).await?;
+            let mut all = self.list(&folder).await?;
+            self.finish(&folder, &mut all).await?;
+        }
+        Ok(())
+    }
+
+    /// Whether so many more objects may be opened.
+    fn opens(&mut self, count: usize) -> bool {
+        // A run opens at least something, however much an hour has.
+        let may = self.left >= count || self.left == OPENED;
+        self.left = if may { self.left.saturating_sub(count) } else { 0 };
+        may
+    }
+
+    async fn list(&self, folder: &str) -> Result<Vec<Stored>, PortError> {
+        let (mut all, mut cursor) = (Vec::new(), None::<String>);
+        loop {
+            let page = self.world.archives.inventory(folder, cursor.as_deref()).await?;
+            all.extend(page.objects);
+            cursor = page.cursor;
+            if cursor.is_none() {
+                return Ok(all);
+            }
+        }
+    }
+
+    /// Deletes what packs that are whole stand for, and what is left of packings that were given up. `all` becomes what stays.
+    async fn finish(&mut self, folder: &str, all: &mut Vec<Stored>) -> Result<(), PortError> {
+        let whole = pack::whole(all.iter().map(|object| object.key.as_str()));
+        if whole.is_empty() {
+            return Ok(());
+        }
+        let mut replaced = Vec::new();
+        for digest in &whole {
+            let key = pack::manifest(folder, digest);
+            let manifest = self.world.archives.get(&key).await?;
+            let manifest: Manifest = parsed(&key, &manifest.unwrap_or_default())?;
+            replaced.extend(manifest.sources);
+        }
+        let given_up = |part: Part<'_>| !whole.contains(part.digest);
+        let gone = |object: &Stored| match Kind::of(&object.key) {
+            Kind::Loose => replaced.contains(&object.key),
+            Kind::Packed(part) | Kind::Index(part) => given_up(part),
+            Kind::Manifest(_) | Kind::Foreign => false,
+        };
+        let keys: Vec<String> =
+            all.iter().filter(|object| gone(object)).map(|object| object.key.clone()).collect();
+        for keys in keys.chunks(DELETED) {
+            self.world.archives.discard(keys).await?;
+            self.done.deleted = self.done.deleted.saturating_add(keys.len());
+        }
+        all.retain(|object| !keys.contains(&object.key));
+        Ok(())
+    }
+
+    /// Makes few objects of many. Answers those that there are then.
+    async fn merge(&mut self, folder: &str, loose: Vec<Stored>) -> Result<Vec<Stored>, PortError> {
+        let archives = &self.world.archives;
+        let (mut left, mut kept) = (loose.into_iter().peekable(), Vec::new());
+        while let Some(first) = left.next() {
+            let (mut group, mut bytes) = (vec![first.key.clone()], first.size);
+            while let Some(next) = left.next_if(|next| bytes.saturating_add(next.size) <= MERGED_BYTES) {
+                bytes = bytes.saturating_add(next.size);
+                group.push(next.key);
+            }
+            if group.len() == 1 || !self.opens(group.len().saturating_mul(2)) {
+                // What is not merged now is packed as it is, or merged by the next run.
+                kept.push(first);
+                if group.len() > 1 {
+                    return Err(PortError::new("compact", "enough for this time"));
+                }
+                continue;
+            }
+            let keys: Vec<&str> = group.iter().map(String::as_str).collect();
+            let lines = self.lines(&keys, &["\"device_id\":\""]).await?;
+            if self.measure(&keys).await? != length(lines.len()) {
+                return Err(unreadable(folder, "not every line was read"));
+            }
+            let object = pack::merged(folder, &lines).map_err(|why| unreadable(folder, why))?;
+            let new = NewObject {
+                key: &object.key,
+                body: object.body.as_bytes(),
+                content_type: NDJSON,
+                encoding: Encoding::Gzip,
+                label: object.label.as_deref(),
+            };
+            archives.put_new(new).await?;
+            if archives.get(&object.key).await?.as_deref() != Some(object.body.as_bytes()) {
+                return Err(unreadable(&object.key, "is not what was written"));
+            }
+            // One that was made of the others by a run that was cut off is what they become again.
+            group.retain(|key| *key != object.key);
+            archives.discard(&group).await?;
+            self.done.merged = self.done.merged.saturating_add(group.len());
+            kept.push(Stored { key: object.key, size: bytes, uploaded: first.uploaded });
+        }
+        Ok(kept)
+    }
+
+    async fn lines(&self, keys: &[&str], needles: &[&str]) -> Result<String, PortError> {
+        self.world.archives.lines_with(keys, needles, MOST_BYTES).await
+    }
+
+    /// What these objects hold together, in bytes.
+    async fn measure(&self, keys: &[&str]) -> Result<u64, PortError> {
+        let mut bytes = 0_u64;
+        for key in keys {
+            let size = self.world.archives.measure(key).await?;
+            bytes = bytes.saturating_add(size.ok_or_else(|| unreadable(key, "is gone"))?);
+        }
+        Ok(bytes)
+    }
+
+    /// Packs a shard, and writes its index once the pack was read back.
+    async fn shard(&mut self, folder: &str, keys: &[&str], part: &Part<'_>) -> Result<(), PortError> {
+        let archives = &self.world.archives;
+        let needles = part.needles();
+        let needles: Vec<&str> = needles.iter().map(String::as_str).collect();
+        let lines = self.lines(keys, &needles).await?;
+        let packed = pack::pack(&lines, part).map_err(|why| unreadable(folder, why))?;
+        drop(lines);
+        self.repair(&packed).await?;
+        let key = part.packed(folder);
+        let lengths = archives.pack(&key, &packed.text, &packed.ends).await?;
+        if !lengths.is_empty()
+            && archives.unpack(&key, 0, &lengths).await?.as_deref() != Some(packed.text.as_str())
+        {
+            return Err(unreadable(&key, "is not what was written"));
+        }
+        let (key, index) = (part.index(folder), pack::index(&packed, &lengths));
+        let new = NewObject {
+            key: &key,
+            body: index.as_bytes(),
+            content_type: NDJSON,
+            encoding: Encoding::Gzip,
+            label: None,
+        };
+        archives.put_new(new).await.map(drop)
+    }
+
+    /// Counts what is archived and was not.
+    async fn repair(&mut self, packed: &Pack) -> Result<(), PortError> {
+        let mut intake = Intake::default();
+        for keys in intake.missing(&packed.messages).chunks(READ) {
+            let (slots, _) = load(&self.world.db, keys).await?;
+            intake.load(keys, slots);
+        }
+        intake.seal_those_that_forget();
+        let taken = intake.take(&packed.messages);
+        if taken.counted == 0 {
+            return Ok(());
+        }
+        let rows: Vec<_> = taken.events.iter().map(event_row).collect();
+        let events = telemetry::record_events(&rows)
+            .map_err(|error: json::Error| PortError::new("record_events", error.to_string()))?;
+        // Those that somebody else wrote in between were known to them, or the next run finds them.
+        write(&self.world.db, intake.writes(), vec![events], PATIENCE).await?;
+        self.done.repaired = self.done.repaired.saturating_add(taken.counted);
+        Ok(())
+    }
+
+    /// Looks whether the packs have every line of their sources, and says so.
+    async fn manifest(
+        &mut self,
+        folder: &str,
+        keys: &[&str],
+        digest: &str,
+        of: u32,
+    ) -> Result<(), PortError> {
+        let mut sum = Head::default();
+        for shard in 0..of {
+            let key = Part { digest, shard, of }.index(folder);
+            let index = self.world.archives.get(&key).await?.ok_or_else(|| unreadable(&key, "is gone"))?;
+            let first = index.split(|byte| *byte == b'\n').next().unwrap_or_default();
+            let head: Head = parsed(&key, first)?;
+            sum.read_bytes = sum.read_bytes.saturating_add(head.read_bytes);
+            sum.lines = sum.lines.saturating_add(head.lines);
+            sum.duplicates = sum.duplicates.saturating_add(head.duplicates);
+        }
+        let there = self.measure(keys).await?;
+        if sum.read_bytes != there {
+            return Err(unreadable(folder, format!("{} bytes of {there} are packed", sum.read_bytes)));
+        }
+        let sources = keys.iter().map(|key| (*key).to_owned()).collect();
+        let manifest = Manifest { sources, shards: of, lines: sum.lines, duplicates: sum.duplicates };
+        let document =
+            serde_json::to_string(&manifest).map_err(|error| unreadable(folder, error.to_string()))?;
+        let new = NewObject {
+            key: &pack::manifest(folder, digest),
+            body: document.as_bytes(),
+            content_type: JSON,
+            encoding: Encoding::Identity,
+            label: None,
+        };
+        self.world.archives.put_new(new).await?;
+        self.done.packed = self.done.packed.saturating_add(sum.lines);
+        self.done.duplicates = self.done.duplicates.saturating_add(sum.duplicates);
+        Ok(())
+    }
+}
+
+fn length(count: usize) -> u64 {
+    u64::try_from(count).unwrap_or(u64::MAX)
+}
+
+const _: () = assert!(FIRST >= 2 && LAST < AGAIN[0]);
