@@ -203,7 +203,7 @@ pub struct Attempt {
     /// When the broker took the trigger for a subscriber.
     #[serde(skip_serializing_if = "Option::is_none", default, with = "as_optional_millis")]
     pub sent_at: Option<UnixMillis>,
-    /// When the broker had no subscriber for it.
+    /// When the broker first had no subscriber for it.
     #[serde(skip_serializing_if = "Option::is_none", default, with = "as_optional_millis")]
     pub unreachable_at: Option<UnixMillis>,
     /// The broker received its first report of this attempt.
@@ -239,6 +239,9 @@ pub struct Attempt {
     /// What we decided, and when.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     decided: Option<Decided>,
+    /// When its trigger was first withdrawn.
+    #[serde(skip_serializing_if = "Option::is_none", default, with = "as_optional_millis")]
+    withdrawn_at: Option<UnixMillis>,
     /// When the rollout was given up while the trigger was not sent, as far as was known then.
     #[serde(skip_serializing_if = "Option::is_none", default, with = "as_optional_millis")]
     cancelled_at: Option<UnixMillis>,
@@ -299,12 +302,21 @@ struct OtherBoot {
     /// The earliest that was received of it.
     #[serde(with = "as_millis")]
     received_at: UnixMillis,
-    /// The earliest instant at which it can have been, by any of its uptimes.
+    /// The earliest that was received of it with an uptime.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    timed: Option<Timed>,
+    /// The earliest that was received of it and began a connection.
     #[serde(skip_serializing_if = "Option::is_none", default, with = "as_optional_millis")]
-    booted_at: Option<UnixMillis>,
-    /// Whether any message of it began a connection.
-    #[serde(default)]
-    connected: bool,
+    connected_at: Option<UnixMillis>,
+}
+
+/// When a boot was, by one message. The order is that of the fields: by the broker's clock first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+struct Timed {
+    #[serde(with = "as_millis")]
+    received_at: UnixMillis,
+    #[serde(with = "as_millis")]
+    booted_at: UnixMillis,
 }
 
 /// What tells boots apart: the counter; else the time of the boot, in tens of seconds, which absorbs the jitter of the
@@ -395,6 +407,7 @@ impl Attempt {
             boot: trigger.boot,
             others: Vec::new(),
             decided: None,
+            withdrawn_at: None,
             cancelled_at: None,
         }
     }
@@ -423,7 +436,7 @@ impl Attempt {
             Fact::Report(report) => next.merge_report(report),
             Fact::State(sighting) => next.merge_sighting(target, sighting),
             Fact::Sent { at, .. } => earliest(&mut next.sent_at, *at),
-            Fact::NoSubscriber { at, .. } => latest(&mut next.unreachable_at, *at),
+            Fact::NoSubscriber { at, .. } => earliest(&mut next.unreachable_at, *at),
             Fact::Decided { decision, at, .. } => next.merge_decision(*decision, *at),
         }
         next.settle(now);
@@ -447,7 +460,7 @@ impl Attempt {
 
     /// Whether the device was in fact offered the image: the broker took the trigger, or the device spoke of it.
     pub fn was_sent(&self) -> bool {
-        self.sent_at.is_some() || self.first_report_at.is_some()
+        self.told_at().is_some()
     }
 
     /// When it is over unless something happens, and what is to be decided then.
@@ -472,7 +485,8 @@ impl Attempt {
         let spoke = self.last_report_at.map_or(sent, |last| last.max(sent));
         self.others
             .iter()
-            .any(|other| other.received_at > spoke && other.is_later_than(self.boot.count, sent))
+            .filter_map(|other| other.proven_later(self.boot.count, sent))
+            .any(|proven_at| proven_at > spoke)
     }
 
     /// The decision that ended it, if one did; also [`Decision::Withdrawn`].
@@ -528,27 +542,26 @@ impl Attempt {
     }
 
     fn merge_other(&mut self, sighting: &Sighting) {
-        let booted_at = sighting.booted_at();
+        let (received_at, booted_at) = (sighting.received_at, sighting.booted_at());
+        let timed = booted_at.map(|booted_at| Timed { received_at, booted_at });
+        let connected_at = sighting.new_connection.then_some(received_at);
         let boot = match (sighting.boot_count, booted_at) {
             (Some(count), _) => BootKey::Count(count),
             (None, Some(at)) => BootKey::Time(at.0.div_euclid(10 * SECOND)),
-            (None, None) if sighting.new_connection => BootKey::Message(sighting.received_at.0),
+            (None, None) if sighting.new_connection => BootKey::Message(received_at.0),
             // It says nothing about boots.
             (None, None) => return,
         };
         match self.others.binary_search_by(|other| other.boot.cmp(&boot)) {
             Ok(place) => {
                 if let Some(other) = self.others.get_mut(place) {
-                    other.received_at = other.received_at.min(sighting.received_at);
-                    if let Some(at) = booted_at {
-                        earliest(&mut other.booted_at, at);
-                    }
-                    other.connected |= sighting.new_connection;
+                    other.received_at = other.received_at.min(received_at);
+                    other.timed = [other.timed, timed].into_iter().flatten().min();
+                    other.connected_at = [other.connected_at, connected_at].into_iter().flatten().min();
                 }
             }
             Err(place) => {
-                let (received_at, connected) = (sighting.received_at, sighting.new_connection);
-                self.others.insert(place, OtherBoot { boot, received_at, booted_at, connected });
+                self.others.insert(place, OtherBoot { boot, received_at, timed, connected_at });
                 self.others.truncate(MOST_BOOTS);
             }
         }
@@ -558,6 +571,9 @@ impl Attempt {
         if what == Decision::Cancelled {
             earliest(&mut self.cancelled_at, at);
             return;
+        }
+        if what == Decision::Withdrawn {
+            earliest(&mut self.withdrawn_at, at);
         }
         let new = Decided { at, what };
         // What is taken back may turn out to be under way after all, so that is not final; the rest is, the first of it.
@@ -585,12 +601,19 @@ impl Attempt {
             Decision::TooManyDownloads => Some((at, DeviceState::Failed)),
         });
         // A trigger that was on its way already reaches the device all the same, and what comes of it counts.
-        let is_idle = !self.was_sent() || self.is_turned_away();
-        let cancelled = self.cancelled_at.filter(|_| is_idle).map(|at| (at, DeviceState::Cancelled));
-        // Whoever was not asked, and runs the image later all the same, does not do it for us.
-        let taken_back_at = self.taken_back_at();
-        let running_at =
-            self.running_at.filter(|at| taken_back_at.is_none_or(|taken_back| *at <= taken_back));
+        // Until we turn the device away: what closed the attempt before that stays what it was.
+        let cancelled_at = self.cancelled_at.and_then(|at| match self.turned_away_at() {
+            Some(turned_away_at) => Some(at.max(turned_away_at)),
+            None if self.was_sent() => None,
+            None => Some(at),
+        });
+        let cancelled = cancelled_at.map(|at| (at, DeviceState::Cancelled));
+        // Whoever was not asked, and runs the image later all the same, does not do it for us; unless it turns out that it
+        // was asked, from when on it counts.
+        let running_at = self.running_at.and_then(|at| match self.taken_back_at() {
+            Some(taken_back_at) if at > taken_back_at => self.told_at().map(|told_at| at.max(told_at)),
+            _ => Some(at),
+        });
         [
             running_at.map(|at| (at, DeviceState::Confirmed)),
             self.failure(),
@@ -632,8 +655,8 @@ impl Attempt {
         let installed_in = counts_before.max().max(self.boot.count);
         self.others
             .iter()
-            .filter(|other| !is_before(other) && other.is_later_than(installed_in, installed_at))
-            .map(|other| other.received_at)
+            .filter(|other| !is_before(other))
+            .filter_map(|other| other.proven_later(installed_in, installed_at))
             .min()
     }
 
@@ -641,32 +664,34 @@ impl Attempt {
         if self.installed_at().is_some() {
             return DeviceState::Installed;
         }
-        if self.is_turned_away() {
+        if self.turned_away_at().is_some() {
             return DeviceState::Eligible;
         }
         match self.furthest {
             Some(Phase::Verifying) => DeviceState::Verifying,
             Some(Phase::Downloading) => DeviceState::Downloading,
             Some(Phase::Deferred) => DeviceState::Deferred,
-            None if self.taken_back_at().is_some() => DeviceState::Eligible,
+            None if !self.was_sent() && self.taken_back_at().is_some() => DeviceState::Eligible,
             Some(Phase::Pending) | None => DeviceState::Triggered,
         }
     }
 
-    /// Whether the device gave up because we turned it away.
-    fn is_turned_away(&self) -> bool {
-        self.newest.as_ref().is_some_and(|newest| {
-            newest.status == OtaPhase::Failed && newest.error.as_deref().is_some_and(is_turned_away)
-        })
+    /// When the device said that it gave up because we turned it away, if that is the last that it said.
+    fn turned_away_at(&self) -> Option<UnixMillis> {
+        let newest = self.newest.as_ref()?;
+        let turned_away =
+            newest.status == OtaPhase::Failed && newest.error.as_deref().is_some_and(is_turned_away);
+        turned_away.then_some(newest.received_at)
     }
 
-    /// When its trigger found nobody, or was withdrawn, if the device was not asked in some other way.
+    /// When it was first known that the device was in fact offered the image.
+    fn told_at(&self) -> Option<UnixMillis> {
+        [self.sent_at, self.first_report_at].into_iter().flatten().min()
+    }
+
+    /// When its trigger first found nobody, or was taken back.
     fn taken_back_at(&self) -> Option<UnixMillis> {
-        if self.was_sent() {
-            return None;
-        }
-        let withdrawn = self.decided.filter(|decided| decided.what == Decision::Withdrawn);
-        self.unreachable_at.max(withdrawn.map(|decided| decided.at)).max(self.cancelled_at)
+        [self.unreachable_at, self.withdrawn_at, self.cancelled_at].into_iter().flatten().min()
     }
 }
 
@@ -677,16 +702,19 @@ impl BootKey {
 }
 
 impl OtherBoot {
-    /// Whether this boot is later than boot number `count`, and than the instant `after`, at which that boot still ran: by the
-    /// boot counter; else by the uptime, which must have begun anew; else because the device connected anew. A counter that
-    /// went down was reset, which says nothing.
-    fn is_later_than(&self, count: Option<i64>, after: UnixMillis) -> bool {
+    /// When it was received that this boot is later than boot number `count`, and than the instant `after`, at which that boot
+    /// still ran: by the boot counter; else by the uptime, which must have begun anew; else because the device connected anew.
+    /// A counter that went down was reset, which says nothing. What is received of the boot after that changes nothing.
+    fn proven_later(&self, count: Option<i64>, after: UnixMillis) -> Option<UnixMillis> {
         match (self.boot.count(), count) {
-            (Some(this), Some(that)) if this >= that => this > that,
-            _ => match self.booted_at {
-                // Uptimes are rounded down to the second, so the boot may have been a second earlier.
-                Some(booted_at) => booted_at.since(after) > SECOND,
-                None => self.connected,
+            (Some(this), Some(that)) if this >= that => (this > that).then_some(self.received_at),
+            _ => match (self.timed, self.connected_at) {
+                // An uptime that was known by then says more than the connection.
+                (Some(timed), connected_at) if connected_at.is_none_or(|at| timed.received_at <= at) => {
+                    // Uptimes are rounded down to the second, so the boot may have been a second earlier.
+                    (timed.booted_at.since(after) > SECOND).then_some(timed.received_at)
+                }
+                (_, connected_at) => connected_at,
             },
         }
     }
