@@ -10,6 +10,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { createGunzip } from 'node:zlib';
 import { startCloud } from '../../local/lib/cloud.mjs';
 import { freePorts } from '../../local/lib/ports.mjs';
+import { generateSecrets } from '../../local/lib/secrets.mjs';
 import { workersRuntime } from '../../local/lib/stack-file.mjs';
 import { readWorkers } from '../../local/lib/workers.mjs';
 import { checkDump, lineQuery, rowSum } from '../../tools/delivery/restore-check.mjs';
@@ -32,7 +33,7 @@ const ROWS_PER_SECOND = 25_000;
  */
 const V8_FLAGS = '--max-old-space-size=48 --max-semi-space-size=4';
 /** What the run itself writes, so that it is in the dump as it was at some moment of it. */
-const OWN = ['backups', 'cron_runs'];
+const OWN = ['backups', 'cron_runs', 'check_rounds', 'checks', 'component_days', 'incidents', 'incident_events', 'notices'];
 
 /**
  * @typedef {object} Made
@@ -114,7 +115,7 @@ class Stage {
     process.env.MINIFLARE_WORKERD_V8_FLAGS = V8_FLAGS;
     this.cloud = await startCloud({
       workers: [{ ...table, services: [] }],
-      secrets: {},
+      secrets: generateSecrets(),
       ports,
       persist: this.#directory,
       inspectorPort: this.#inspector,
