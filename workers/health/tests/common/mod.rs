@@ -9,12 +9,12 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use pollster::block_on;
 use rs1_auth::jwt::KeyCache;
 use rs1_domain::event::Tick;
-use rs1_domain::port::{
-    Answered, Backlog, Database, DocumentSource, PortError, Probes, Question, SignatureVerifier, Statement,
-};
+use rs1_domain::port::{Answered, Backlog, Database, PortError, Probes, Question, Statement};
 use rs1_domain::security::SecurityKind;
 use rs1_domain::{Answer, Method, Request, RequestId, UnixMillis};
-use rs1_store::doubles::{Counting, LibraryGzip, MemoryMessenger, MemoryShelf, MemoryVault};
+use rs1_store::doubles::{
+    AnySignature, Certificates, Counting, LibraryGzip, MemoryMessenger, MemoryShelf, MemoryVault,
+};
 use rs1_store::native::NativeDatabase;
 use rs1_store::security::{self, SecurityRow, Wanted};
 use rs1_store::sql::rows;
@@ -194,27 +194,6 @@ impl<'a> Ports for Doubles<'a> {
     type Signatures = AnySignature;
     type Messenger = &'a MemoryMessenger;
     type Random = &'a Counting;
-}
-
-/// The operators' keys. Who may sign what is tried where that code lives.
-pub struct Certificates;
-
-impl DocumentSource for Certificates {
-    async fn fetch(&self, _: &str) -> Result<String, PortError> {
-        Ok(json!({"keys": [{"kty": "RSA", "kid": "k1"}]}).to_string())
-    }
-}
-
-pub struct AnySignature;
-
-impl SignatureVerifier for AnySignature {
-    async fn verify_rs256(&self, _: &str, _: &[u8], _: &[u8]) -> Result<bool, PortError> {
-        Ok(true)
-    }
-
-    async fn verify_es256(&self, _: &str, _: &[u8], _: &[u8]) -> Result<bool, PortError> {
-        Ok(true)
-    }
 }
 
 /// How something outside takes it to be looked at.

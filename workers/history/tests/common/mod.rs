@@ -15,12 +15,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use pollster::block_on;
 use rs1_auth::access_token::{AccessTokens, Person};
-use rs1_domain::port::{Bucket, DocumentSource, Encoding, NewObject, PortError, Random, SignatureVerifier};
+use rs1_domain::port::{Bucket, Encoding, NewObject, Random};
 use rs1_domain::time::{DAY, HOUR, MINUTE};
 use rs1_domain::topic::Channel;
 use rs1_domain::wire::Envelope;
 use rs1_domain::{Answer, DeviceId, MacAddress, Method, Request, RequestId, SessionId, UnixMillis, UserId};
-use rs1_store::doubles::{Counting, MemoryBucket};
+use rs1_store::doubles::{AnySignature, Certificates, Counting, MemoryBucket};
 use rs1_store::native::NativeDatabase;
 use rs1_store::telemetry::{RollupRow, write_rollups};
 use rs1_store::{Database, Param, Statement, devices};
@@ -41,27 +41,6 @@ impl Ports for Memory {
     type Archive = MemoryBucket;
     type Documents = Certificates;
     type Signatures = AnySignature;
-}
-
-/// The operators' keys. Who may sign what is tried where that code lives.
-pub struct Certificates;
-
-impl DocumentSource for Certificates {
-    async fn fetch(&self, _: &str) -> Result<String, PortError> {
-        Ok(json!({"keys": [{"kty": "RSA", "kid": "k1"}]}).to_string())
-    }
-}
-
-pub struct AnySignature;
-
-impl SignatureVerifier for AnySignature {
-    async fn verify_rs256(&self, _: &str, _: &[u8], _: &[u8]) -> Result<bool, PortError> {
-        Ok(true)
-    }
-
-    async fn verify_es256(&self, _: &str, _: &[u8], _: &[u8]) -> Result<bool, PortError> {
-        Ok(true)
-    }
 }
 
 const ISSUER: &str = "https://operators.example";

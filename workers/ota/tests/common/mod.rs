@@ -12,11 +12,10 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use pollster::block_on;
 use rs1_auth::jwt::KeyCache;
 use rs1_domain::port::{
-    Broker, Database, DocumentSource, Outcome, PortError, Publication, Published, Queue, Random, Sending,
-    SignatureVerifier, Statement,
+    Broker, Database, Outcome, PortError, Publication, Published, Queue, Random, Sending, Statement,
 };
 use rs1_domain::{Answer, Method, Request, RequestId, UnixMillis};
-use rs1_store::doubles::{Counting, MemoryBroker, MemoryFiles, MemoryQueue};
+use rs1_store::doubles::{AnySignature, Certificates, Counting, MemoryBroker, MemoryFiles, MemoryQueue};
 use rs1_store::native::NativeDatabase;
 use rs1_worker_ota::config::Config;
 use rs1_worker_ota::permits::Permits;
@@ -220,26 +219,5 @@ impl Broker for Lent<'_, MemoryBroker> {
 impl Random for Lent<'_, Counting> {
     fn bytes<const N: usize>(&self) -> [u8; N] {
         self.0.bytes()
-    }
-}
-
-/// The operators' keys. Who may sign what is tried where that code lives.
-pub struct Certificates;
-
-impl DocumentSource for Certificates {
-    async fn fetch(&self, _: &str) -> Result<String, PortError> {
-        Ok(json!({"keys": [{"kty": "RSA", "kid": "k1"}]}).to_string())
-    }
-}
-
-pub struct AnySignature;
-
-impl SignatureVerifier for AnySignature {
-    async fn verify_rs256(&self, _: &str, _: &[u8], _: &[u8]) -> Result<bool, PortError> {
-        Ok(true)
-    }
-
-    async fn verify_es256(&self, _: &str, _: &[u8], _: &[u8]) -> Result<bool, PortError> {
-        Ok(true)
     }
 }
