@@ -10,6 +10,8 @@ use rs1_domain::{DeviceId, RecordId, UnixMillis, UserId};
 use rs1_telemetry::alert::{Alert, Kind, Severity};
 use serde::Deserialize;
 
+/// Alerts go through the same as incidents do.
+pub use crate::incidents::Status;
 use crate::objects;
 use crate::sql::PageRequest;
 
@@ -209,33 +211,6 @@ pub struct ShownAlert {
     /// When it was over.
     #[serde(with = "as_optional_millis")]
     pub resolved_at: Option<UnixMillis>,
-}
-
-/// Whether an alert goes on, and whether somebody knows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Status {
-    /// It goes on.
-    Open,
-    /// It goes on, and somebody said that they know.
-    Acknowledged,
-    /// It is over.
-    Resolved,
-}
-
-impl Status {
-    /// The word on the wire.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Open => "open",
-            Self::Acknowledged => "acknowledged",
-            Self::Resolved => "resolved",
-        }
-    }
-
-    /// Reads the word.
-    pub fn parse(text: &str) -> Option<Self> {
-        [Self::Open, Self::Acknowledged, Self::Resolved].into_iter().find(|status| status.as_str() == text)
-    }
 }
 
 impl ShownAlert {

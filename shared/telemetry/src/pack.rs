@@ -10,6 +10,7 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 
+use rs1_domain::json;
 use rs1_domain::{DeviceId, hex};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -257,7 +258,7 @@ pub fn index(pack: &Pack, lengths: &[u32]) -> String {
 
 fn json_line(value: &impl Serialize) -> String {
     // Texts and numbers, which always have a JSON form.
-    let mut line = serde_json::to_string(value).unwrap_or_default();
+    let mut line = json::write(value).unwrap_or_default();
     line.push('\n');
     line
 }

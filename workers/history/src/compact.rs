@@ -304,8 +304,7 @@ impl<P: Ports> Run<'_, P> {
         }
         let sources = keys.iter().map(|key| (*key).to_owned()).collect();
         let manifest = Manifest { sources, shards: of, lines: sum.lines, duplicates: sum.duplicates };
-        let document =
-            serde_json::to_string(&manifest).map_err(|error| unreadable(folder, error.to_string()))?;
+        let document = json::write(&manifest).map_err(|error| unreadable(folder, error.to_string()))?;
         let new = NewObject {
             key: &pack::manifest(folder, digest),
             body: document.as_bytes(),
