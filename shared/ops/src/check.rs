@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::middle::middle;
+use crate::rotation::{self, Rotation};
 
 /// How often a round of checks is due.
 pub const PERIOD: i64 = 5 * MINUTE;
@@ -153,6 +154,8 @@ pub enum Kind {
     },
     /// Whether the rounds themselves come when they are due.
     Rounds,
+    /// Whether secrets are replaced when they are due, and the ones before them dropped.
+    Secrets,
     /// Asks somebody's HTTP server.
     Http {
         /// What is asked for.
@@ -177,6 +180,7 @@ impl Kind {
             Self::Triggers => "triggers",
             Self::Devices { .. } => "devices",
             Self::Rounds => "rounds",
+            Self::Secrets => "secrets",
             Self::Http { .. } => "http",
         }
     }
@@ -225,6 +229,8 @@ pub struct Facts {
     pub runs: Vec<Run>,
     /// The latest round before this one.
     pub last_round: Option<UnixMillis>,
+    /// When secrets were replaced.
+    pub rotations: Vec<Rotation>,
 }
 
 /// The latest run of a trigger.
@@ -300,6 +306,10 @@ pub fn judge(
             (Kind::Rounds, _) => facts.last_round.filter(|at| now.since(*at) > ROUND_DUE).map(|at| {
                 format!("nothing was checked from {at} to {now}: the rounds before this one did not come")
             }),
+            (Kind::Secrets, _) => {
+                let told = rotation::warnings(&facts.rotations, now);
+                (!told.is_empty()).then(|| told.join("; "))
+            }
             _ => None,
         },
     };
@@ -688,13 +698,14 @@ impl Reader<'_> {
                 (Kind::Devices { wave_percent }, &["wave_percent"])
             }
             "rounds" => (Kind::Rounds, &[]),
+            "secrets" => (Kind::Secrets, &[]),
             "http" => {
                 let url = self.text("url", URL, is_url);
                 let kind = Kind::Http { url, expect: self.expect() };
                 (kind, &["url", "status", "max_ms", "json", "contains", "login"])
             }
             _ => {
-                let known = "must be d1, r2, kv, queue, worker, emqx_status, emqx_stats, emqx_metrics, triggers, devices, rounds or http";
+                let known = "must be d1, r2, kv, queue, worker, emqx_status, emqx_stats, emqx_metrics, triggers, devices, rounds, secrets or http";
                 self.faults.add("/kind", known);
                 // What else it may say depends on it.
                 return Kind::D1;
@@ -802,7 +813,7 @@ mod tests {
                 "CHECKS[1] site: /status must be a list of HTTP statuses",
                 "CHECKS[1] site: /json must be an object",
                 "CHECKS[2]: /id is required and must be 1 to 40 small letters, digits and hyphens",
-                "CHECKS[2]: /kind must be d1, r2, kv, queue, worker, emqx_status, emqx_stats, emqx_metrics, triggers, devices, rounds or http",
+                "CHECKS[2]: /kind must be d1, r2, kv, queue, worker, emqx_status, emqx_stats, emqx_metrics, triggers, devices, rounds, secrets or http",
                 "CHECKS[3] bucket: /binding must be the name of a binding",
                 "CHECKS[4] queue: /dead is required and must be the name of a binding",
                 "CHECKS[5] must be an object",
@@ -1045,6 +1056,23 @@ mod tests {
         };
         assert_eq!((facts(&Facts::default(), "rounds"), rounds(12)), (None, None));
         assert!(rounds(13).unwrap().starts_with("nothing was checked from 2025-11-21T02:47:00Z"));
+        let secrets = |days: i64| {
+            let rotated_at = NOW.plus(-days * DAY);
+            let rotation = |name: &str, every_days| Rotation {
+                name: name.into(),
+                every_days,
+                rotated_at,
+                dropped_at: Some(rotated_at),
+            };
+            let rotations = vec![rotation("JWT_SECRET", 90), rotation("WEBHOOK_SECRET", 91)];
+            facts(&Facts { rotations, ..Facts::default() }, "secrets")
+        };
+        assert_eq!((facts(&Facts::default(), "secrets"), secrets(89)), (None, None));
+        assert_eq!(secrets(90).unwrap(), "JWT_SECRET is due to be replaced since 2025-11-21");
+        assert_eq!(
+            secrets(92).unwrap(),
+            "JWT_SECRET is due to be replaced since 2025-11-19; WEBHOOK_SECRET is due to be replaced since 2025-11-20"
+        );
     }
 
     #[test]

@@ -20,6 +20,7 @@ use rs1_store::checks::{self, CheckRow, FleetNow, RoundRow};
 use rs1_store::cron::{self, WorkerRun};
 use rs1_store::incidents::{self, IncidentRow, WindowRow};
 use rs1_store::notices::{self, If};
+use rs1_store::rotations;
 use rs1_store::sql::{first_row, rows, run};
 
 use crate::announce;
@@ -124,7 +125,7 @@ fn changes(
 
 /// Takes the row of rounds, and loads; `None` while another round has it.
 async fn load(db: &impl Database, holder: &str, now: UnixMillis) -> Result<Option<Loaded>, PortError> {
-    let [_, round, known, open, windows, fleet, runs] = run(
+    let [_, round, known, open, windows, fleet, runs, rotations] = run(
         db,
         [
             checks::begin(holder, now),
@@ -134,6 +135,7 @@ async fn load(db: &impl Database, holder: &str, now: UnixMillis) -> Result<Optio
             incidents::windows_at(now),
             checks::fleet(now.plus(WAVE_MS.saturating_neg())),
             cron::all_runs(),
+            rotations::list(),
         ],
     )
     .await?;
@@ -151,6 +153,7 @@ async fn load(db: &impl Database, holder: &str, now: UnixMillis) -> Result<Optio
         gone: fleet.map_or(0, |fleet| fleet.gone),
         runs: rows::<WorkerRun>(&runs)?.into_iter().map(run_of).collect(),
         last_round: round.last(),
+        rotations: rows(&rotations)?,
     };
     Ok(Some(Loaded {
         known: typed::<CheckRow, _>(&known)?,
@@ -226,7 +229,7 @@ impl<P: Ports> Looker<'_, '_, P> {
                 ask(None, &format!("{}{path}", api.url), authorization).await
             }
             Kind::Http { url, .. } => ask(None, url, None).await,
-            Kind::Triggers | Kind::Devices { .. } | Kind::Rounds => Ok(Observed::Done),
+            Kind::Triggers | Kind::Devices { .. } | Kind::Rounds | Kind::Secrets => Ok(Observed::Done),
         };
         observed.map_err(|error| error.cause)
     }

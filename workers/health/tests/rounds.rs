@@ -15,9 +15,10 @@ use common::{Cloud, Manner, NOW, body, token};
 use pollster::block_on;
 use rs1_domain::port::{Database, Param, Statement};
 use rs1_domain::time::{DAY, HOUR, MINUTE};
-use rs1_domain::{Answer, Method};
+use rs1_domain::{Answer, Method, RecordId};
 use rs1_ops::check::{Kind, read_list};
 use rs1_store::native::Failure;
+use rs1_store::rotations::{self, Act};
 use rs1_worker_health::config::{Config, OWN_CHECKS};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -336,6 +337,42 @@ fn queues_triggers_and_connections_are_compared_with_what_is_known() {
 }
 
 #[test]
+fn a_secret_that_is_due_is_told_once_until_it_is_replaced_and_the_one_before_it_dropped() {
+    let list = json!([{"id": "secrets", "component": "watch", "kind": "secrets", "severity": "SEV4",
+        "fails": "1 of 1", "recovers": 1}]);
+    let cloud = watched(&list, &json!([]));
+    let note = |act| {
+        let now = cloud.now.get();
+        let id = RecordId::generate("sec", now, [7; 10]);
+        block_on(cloud.db.batch(rotations::note(&id, "WEBHOOK_SECRET", act, now).into())).unwrap();
+    };
+    change(&cloud, "UPDATE secret_rotations SET rotated_at = ?1, dropped_at = ?1", vec![NOW.into()]);
+    cloud.pass(91 * DAY - 10 * MINUTE);
+    assert_eq!(
+        round(&cloud),
+        "checked 1 things, 0 with faults; 0 notices",
+        "the last round before it is due"
+    );
+    rounds(&cloud, 3);
+    let due = "secrets: WEBHOOK_SECRET is due to be replaced since 2026-04-21";
+    let begun = ("trigger".to_owned(), format!("SEV4: {due}"));
+    assert_eq!(words(&cloud), std::slice::from_ref(&begun));
+    assert_eq!(told(&cloud)[0].severity, "info", "nobody is woken");
+
+    note(Act::Replaced);
+    rounds(&cloud, 3);
+    assert_eq!(words(&cloud)[1..], [("resolve".to_owned(), format!("SEV4 over after 15 min: {due}"))]);
+
+    cloud.pass(7 * DAY);
+    rounds(&cloud, 2);
+    let half = "secrets: WEBHOOK_SECRET: the one before it should have been dropped on 2026-04-28";
+    assert_eq!(words(&cloud)[2..], [("trigger".to_owned(), format!("SEV4: {half}"))]);
+    note(Act::Dropped);
+    rounds(&cloud, 2);
+    assert_eq!(words(&cloud)[3..], [("resolve".to_owned(), format!("SEV4 over after 10 min: {half}"))]);
+}
+
+#[test]
 fn maintenance_is_declared_listed_and_ended_and_keeps_what_it_names_quiet() {
     let cloud = well();
     let until = NOW.plus(HOUR).to_rfc3339();
@@ -630,7 +667,7 @@ fn every_fault_of_the_configuration_is_named() {
         read(&[("CHECKS", r#"[{"id":"a"}]"#), ("TARGETS", "7"), ("HEARTBEAT_URL", "nowhere")]),
         [
             "CHECKS[0] a: /component is required and must be 1 to 40 small letters, digits and hyphens",
-            "CHECKS[0] a: /kind must be d1, r2, kv, queue, worker, emqx_status, emqx_stats, emqx_metrics, triggers, devices, rounds or http",
+            "CHECKS[0] a: /kind must be d1, r2, kv, queue, worker, emqx_status, emqx_stats, emqx_metrics, triggers, devices, rounds, secrets or http",
             "TARGETS must be a JSON array of checks",
             "HEARTBEAT_URL must be an http or https URL"
         ]
