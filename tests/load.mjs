@@ -19,6 +19,9 @@ import { HOST, freePorts } from '../local/lib/ports.mjs';
 import { printer } from '../local/lib/print.mjs';
 import { build, startStack } from '../local/lib/stack.mjs';
 import { Trouble, command } from '../local/lib/trouble.mjs';
+import { buildWorkers } from '../tools/build.mjs';
+import { defaultRoot } from './bench/lib/systems.mjs';
+import { judgeObjects, runObjects } from './load/objects.mjs';
 
 const HELP = `npm run load [-- options]: loads the local stack and counts what arrives
 
@@ -30,6 +33,8 @@ const HELP = `npm run load [-- options]: loads the local stack and counts what a
   --faults LIST   faults of the devices, as rs1-fleet run takes them: then what may have arrived is told apart from
                   what must have
   --seed N        another fleet (1)
+  --objects       no fleet and no broker: messages that come collected, in objects as EMQX writes them, through the telemetry
+                  worker alone; --messages N (1000000) of --devices N (10000), and what the worker's memory is at most
   --help          this
 
 Exit status: 0 everything that was sent arrived once, 1 something is missing, doubled or refused, 2 wrong usage.
@@ -39,13 +44,15 @@ const text = (value) => ({ type: 'string', default: String(value) });
 const USAGE = {
   text: HELP,
   options: {
-    devices: text(1000),
+    devices: { type: 'string' },
     rate: text(500),
     seconds: text(60),
     patience: text(60),
     mqtt: text('mixed'),
     faults: text(''),
     seed: text(1),
+    objects: { type: 'boolean', default: false },
+    messages: text(1_000_000),
   },
 };
 
@@ -53,6 +60,8 @@ await command(async () => {
   const { values, help } = readOptions(USAGE);
   if (help) return 0;
   const number = (name, most) => wholeNumber(values, name, HELP, 1, most);
+  values.devices ??= values.objects ? '10000' : '1000';
+  if (values.objects) return loadObjects({ messages: number('messages', 100_000_000), devices: number('devices', 100_000) });
   const plan = {
     devices: number('devices', 100_000),
     rate: number('rate', 100_000),
@@ -88,6 +97,14 @@ await command(async () => {
   }
 });
 process.exit();
+
+/** Door (b): see load/objects.mjs. @param {{ messages: number, devices: number }} plan @returns {Promise<number>} the exit status */
+async function loadObjects(plan) {
+  const said = printer({ lines: 'none' });
+  said.write(said.paint('bold', `RS-1 Cloud: ${plan.messages} messages of ${plan.devices} devices, in objects`));
+  await buildWorkers(['telemetry']);
+  return judgeObjects(await runObjects({ ...plan, root: defaultRoot(), say: (line) => said.write(said.paint('dim', `  ${line}`)) }), said);
+}
 
 /** A printer that also remembers what was given up and what went wrong. */
 function watchful(print) {

@@ -66,8 +66,9 @@ pub fn folder(hour: i64) -> String {
 /// Characters of a device's mark in a label: 24 bits in Base64.
 const MARK: usize = 3 * 4 / 3;
 
-/// Most devices that a label tells: R2 keeps 8,192 bytes beside an object.
-const MOST_LABELLED: usize = 1_900;
+/// Most devices that a label tells. R2 keeps 8,192 bytes beside an object, its local stand-in 2,048, and what is archived with
+/// more devices than this has nearly always thousands.
+const MOST_LABELLED: usize = 480;
 
 /// The devices that an object is about, four characters each, in no telling order. Two devices may share a mark.
 pub fn label<'a>(devices: impl IntoIterator<Item = &'a DeviceId>) -> Option<String> {

@@ -4,6 +4,9 @@ import { createCipheriv, randomBytes } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
 import { makeDevice } from '../../../local/lib/credentials.mjs';
 
+/** A parameter of D1's may have two million bytes. */
+const AT_ONCE = 5_000;
+
 /** @param {number} count */
 export function makeDevices(count) {
   return Array.from({ length: count }, () => makeDevice());
@@ -29,13 +32,15 @@ function seal(device, kekHex) {
 export async function enrol(db, devices, kekHex, schema) {
   const rows = devices.map((device) => [device.id, device.mac, seal(device, kekHex), Date.now()]);
   const [column, value] = schema === 'ours' ? [', enrolled_by', ", 'bench'"] : ['', ''];
-  await db
-    .prepare(
-      `INSERT INTO devices (device_id, mac_address, sealed_key, enrolled_at${column})
-       SELECT value->>0, value->>1, value->>2, value->>3${value} FROM json_each(?1)`,
-    )
-    .bind(JSON.stringify(rows))
-    .run();
+  for (let first = 0; first < rows.length; first += AT_ONCE) {
+    await db
+      .prepare(
+        `INSERT INTO devices (device_id, mac_address, sealed_key, enrolled_at${column})
+         SELECT value->>0, value->>1, value->>2, value->>3${value} FROM json_each(?1)`,
+      )
+      .bind(JSON.stringify(rows.slice(first, first + AT_ONCE)))
+      .run();
+  }
 }
 
 /** The file that load.lua reads. Written anew for each round: passwords are of the hour. */
