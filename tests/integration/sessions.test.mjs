@@ -64,6 +64,7 @@ test('a session lasts a day after each refresh, and what is stored is no token',
   isProblem(await me(first.access_token, begin + 5 * MINUTE), 401, []);
   const second = await refresh(first.refresh_token, begin + 23 * HOUR);
   isStatus(second, 200);
+  assert.equal(second.headers['cache-control'], 'no-store');
   const third = await refresh(second.json.refresh_token, begin + 46 * HOUR);
   isStatus(third, 200);
   isStatus(await me(third.json.access_token, begin + 46 * HOUR), 200);

@@ -44,7 +44,8 @@ pub struct Reply {
 impl Reply {
     /// Packs `answer`.
     ///
-    /// The other side adds `X-Content-Type-Options: nosniff`, and `Cache-Control: no-store` unless the answer says otherwise.
+    /// To what answers `GET` or `HEAD` the other side adds `X-Content-Type-Options: nosniff`, and `Cache-Control: no-store` unless
+    /// the answer says otherwise.
     /// A header whose name or value cannot stand in HTTP is left out, and a status that is not
     /// one (200 to 599) becomes 500; both are noted in the log.
     pub fn pack(answer: Answer, about: About<'_>) -> Self {

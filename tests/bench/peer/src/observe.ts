@@ -11,8 +11,10 @@ export const observe: MiddlewareHandler<App> = async (c, next) => {
   c.set('requestId', requestId);
   // Before the answer is made: Hono copies a finished one for each header set on it.
   c.header('x-request-id', requestId);
-  c.header('x-content-type-options', 'nosniff');
-  c.header('cache-control', 'no-store');
+  if (c.req.method === 'GET') {
+    c.header('x-content-type-options', 'nosniff');
+    c.header('cache-control', 'no-store');
+  }
 
   await next();
 

@@ -116,6 +116,11 @@ pub async fn identify(
     token.judge(provider, wanted.nonce.as_deref(), request.now).map_err(|bad| refused(bad.as_str()))
 }
 
+/// An answer that carries tokens says of itself that nobody may keep it (RFC 6749, section 5.1).
+fn not_stored(answer: Answer) -> Answer {
+    answer.with_header("cache-control", "no-store")
+}
+
 /// Signs somebody in: a user who is known, or becomes one now, and what waited for their e-mail address is theirs.
 ///
 /// # Errors
@@ -158,7 +163,7 @@ pub async fn sign_in(
     .await?;
     let user = first_row::<User>(&user)?.ok_or_else(|| Problem::internal("a user who was not stored"))?;
     let person = Person { user: user.user_id.clone(), session };
-    Ok(Answer::json(201, &SignedIn { tokens: tokens(&person, &token, config, now), user }))
+    Ok(not_stored(Answer::json(201, &SignedIn { tokens: tokens(&person, &token, config, now), user })))
 }
 
 /// The next tokens of a session, for a refresh token that is then good no more.
@@ -191,7 +196,7 @@ pub async fn refresh(
         end_stolen(db, random, &person, request).await?;
         return Err(refused("refresh token: used before; the session was ended"));
     }
-    Ok(Answer::json(200, &tokens(&person, &fresh, config, now)))
+    Ok(not_stored(Answer::json(200, &tokens(&person, &fresh, config, now))))
 }
 
 /// Signs out: the session's refresh token is good no more. Access tokens that are about live out their five minutes.
