@@ -21,6 +21,8 @@ import { checkWorkflows } from './workflows.mjs';
 
 /** Everything compiles natively; of the platform crate, the parts that need no runtime have tests. */
 const NATIVE = ['--workspace'];
+/** The broker and the fleet come from the same compilation as the Rust tests; see local/lib/parts.mjs. */
+const PROGRAMS = { RS1_PROGRAMS: 'dev' };
 const WASM = ['--target', 'wasm32-unknown-unknown', '-p', 'rs1-platform', ...WORKERS.flatMap((worker) => ['-p', `rs1-worker-${worker}`])];
 /** The journey through the whole stack; it ends by itself. */
 const SMOKE = ['local/stack.mjs', '--once'];
@@ -201,7 +203,7 @@ async function deployments(tools) {
 async function smoke(tools) {
   const result = await runLong('smoke', tools.node22, SMOKE, {
     cwd: ROOT,
-    env: { ...tools.env, NO_COLOR: '1' },
+    env: { ...tools.env, ...PROGRAMS, NO_COLOR: '1' },
     timeout: STAGE_TIMEOUT_MS,
     tailLines: TAIL_LINES,
   });
@@ -215,7 +217,7 @@ async function scenarios(tools) {
   try {
     const result = await runLong('scenarios', tools.node22, [...SCENARIOS, '--json', json], {
       cwd: ROOT,
-      env: { ...tools.env, NO_COLOR: '1' },
+      env: { ...tools.env, ...PROGRAMS, NO_COLOR: '1' },
       timeout: STAGE_TIMEOUT_MS,
       tailLines: TAIL_LINES,
     });

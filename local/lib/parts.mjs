@@ -10,7 +10,18 @@ import { Trouble } from './trouble.mjs';
 import { eventually } from './wait.mjs';
 
 const TARGET = join(ROOT, 'target');
-const program = (name) => join(TARGET, 'local', name);
+
+/**
+ * How the programs are compiled: `local` is made for running them. `npm test` asks for `dev` (RS1_PROGRAMS), in which its Rust
+ * tests have just compiled all that they are made of; the same crates again, optimized, would take it three minutes.
+ */
+const PROFILES = {
+  local: { directory: 'local', args: ['--profile', 'local', '-p', 'rs1-broker', '-p', 'rs1-fleet'] },
+  dev: { directory: 'debug', args: ['--workspace', '--all-features', '--bin', 'rs1-broker', '--bin', 'rs1-fleet'] },
+};
+const PROFILE = PROFILES[process.env.RS1_PROGRAMS ?? 'local'];
+if (!PROFILE) throw new Trouble(`RS1_PROGRAMS is ${Object.keys(PROFILES).join(' or ')}`);
+const program = (name) => join(TARGET, PROFILE.directory, name);
 
 /** The fleet's program; `rs1-fleet run` is the fleet, `rs1-fleet device` a single device. */
 export const FLEET = program('rs1-fleet');
@@ -20,8 +31,7 @@ export const FLEET = program('rs1-fleet');
  * @param {NodeJS.ProcessEnv} env
  */
 export async function buildPrograms(env) {
-  const args = ['build', '--profile', 'local', '-p', 'rs1-broker', '-p', 'rs1-fleet'];
-  const result = await runLong('compiling the broker and the fleet', 'cargo', args, {
+  const result = await runLong('compiling the broker and the fleet', 'cargo', ['build', ...PROFILE.args], {
     cwd: ROOT,
     env: { ...env, CARGO_TARGET_DIR: TARGET },
     ...crateCounter(),
