@@ -13,7 +13,7 @@ const TRIGGERS = [
   ['device-api', '* * * * *'],
   ['history', '* * * * *'],
   ['history', '0 * * * *'],
-  ['telemetry', '0 * * * *'],
+  ['history', '30 * * * *'],
   ['ota', '* * * * *'],
   ['health', '* * * * *'],
   ['health', '*/5 * * * *'],
@@ -22,7 +22,7 @@ const TRIGGERS = [
 /** The one that tells people asks the database three times, before it tells them that there is none. */
 const asks = (worker, cron) => (worker === 'health' && cron === '* * * * *' ? 3 : 1);
 /** The trigger that has much to do, in steps. */
-const SWEEP = TRIGGERS.find(([worker]) => worker === 'telemetry');
+const SWEEP = TRIGGERS.find(([, cron]) => cron === '30 * * * *');
 
 /** @type {Awaited<ReturnType<typeof startHarness>>} */
 let cloud;

@@ -15,7 +15,7 @@ let cloud;
 before(async () => {
   // Few retries: a test waits for the dead letter.
   const impatient = (queues) => ({ ...queues, consumers: queues.consumers.map((consumer) => ({ ...consumer, max_retries: 3 })) });
-  const configure = (tables) => tables.map((table) => ({ ...table, main: PROBE, queues: impatient(table.queues) }));
+  const configure = (tables) => tables.map((table) => ({ ...table, main: PROBE, crons: ['0 * * * *'], queues: impatient(table.queues) }));
   cloud = await startHarness({ only: ['telemetry'], migrate: false, configure });
   await cloud.rows('CREATE TABLE probe (word TEXT NOT NULL)');
 });

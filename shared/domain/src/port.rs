@@ -655,8 +655,8 @@ pub trait SignatureVerifier {
 mod borrowed {
     use super::{
         Answer, Answered, Archive, Backlog, Broker, Bucket, Database, Digest, Inventory, KeyValue, Listing,
-        Messenger, NewObject, Outcome, Param, Peer, PortError, Posted, Probes, Publication, Published,
-        Question, Random, RateLimiter, Reader, Request, Shelf, Statement, Vault,
+        Messenger, NewObject, Outcome, Packs, Param, Peer, PortError, Posted, Probes, Publication, Published,
+        Question, Queue, Random, RateLimiter, Reader, Request, Sending, Shelf, Statement, Vault,
     };
 
     impl<T: Database> Database for &T {
@@ -751,6 +751,30 @@ mod borrowed {
             most: usize,
         ) -> Result<String, PortError> {
             (**self).lines_with(keys, needles, most).await
+        }
+    }
+
+    impl<T: Packs> Packs for &T {
+        async fn pack(&self, key: &str, text: &str, ends: &[usize]) -> Result<Vec<u32>, PortError> {
+            (**self).pack(key, text, ends).await
+        }
+
+        async fn unpack(&self, key: &str, offset: u64, lengths: &[u32]) -> Result<Option<String>, PortError> {
+            (**self).unpack(key, offset, lengths).await
+        }
+
+        async fn discard(&self, keys: &[String]) -> Result<(), PortError> {
+            (**self).discard(keys).await
+        }
+    }
+
+    impl<T: Queue> Queue for &T {
+        async fn send(&self, message: &str) -> Result<(), PortError> {
+            (**self).send(message).await
+        }
+
+        async fn send_all(&self, messages: &[Sending]) -> Result<(), PortError> {
+            (**self).send_all(messages).await
         }
     }
 

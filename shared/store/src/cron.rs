@@ -75,6 +75,16 @@ pub fn finish(
     }
 }
 
+/// Forgets a worker's triggers: it has none any more, and nobody is to wait for their runs.
+pub fn forget(worker: &str) -> Statement {
+    Statement {
+        name: "cron_forget",
+        sql: "/* cron_forget */
+            DELETE FROM cron_runs WHERE worker = ?1",
+        params: vec![worker.into()],
+    }
+}
+
 /// The latest run of a trigger.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct CronRun {

@@ -208,10 +208,11 @@ fn alert_statements(device: &DeviceId) -> Vec<Statement> {
     ]
 }
 
-fn cron_statements() -> [Statement; 4] {
+fn cron_statements() -> [Statement; 5] {
     [
         cron::begin("ota", "* * * * *", NOW, NOW),
         cron::finish("ota", "* * * * *", NOW, NOW, true, ""),
+        cron::forget("telemetry"),
         cron::runs("ota"),
         cron::all_runs(),
     ]

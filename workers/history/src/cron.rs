@@ -16,23 +16,25 @@ use rs1_store::sql::{rows, run};
 use rs1_telemetry::alert::{Alert, Alerts, OTA_FAILURES, OTA_WINDOW, PROLONGED, RESET_NEWS, SILENCE, Signal};
 
 use crate::compact::compact;
+use crate::sweep::sweep;
 use crate::world::{Ports, World};
 
 /// The watch's trigger.
 pub const EVERY_MINUTE: &str = "* * * * *";
 /// The compaction's trigger. An hour apart, because then the platform gives it a quarter of an hour of CPU.
 pub const HOURLY: &str = "0 * * * *";
+/// The sweep's trigger. It reads what the compaction writes, so they keep half an hour apart: neither may run for longer than a quarter.
+pub const SWEEP: &str = "30 * * * *";
 
 /// Runs a trigger, unless that run was taken before. What it did, for the log.
 ///
 /// # Errors
 /// What failed. The next run sees what this one should have.
 pub async fn tick(tick: &Tick, world: &World<impl Ports>) -> Result<String, PortError> {
-    cron::leased(&world.db, "history", tick, async || {
-        if tick.cron == HOURLY {
-            return compact(tick.scheduled, world).await;
-        }
-        watch(tick.scheduled, &world.db).await
+    cron::leased(&world.db, "history", tick, async || match tick.cron.as_str() {
+        HOURLY => compact(tick.scheduled, world).await,
+        SWEEP => sweep(tick.scheduled, world).await,
+        _ => watch(tick.scheduled, &world.db).await,
     })
     .await
 }

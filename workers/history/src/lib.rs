@@ -7,7 +7,8 @@
 //!
 //! - [`routes`]: which handler answers which request;
 //! - [`handlers`]: one module a resource;
-//! - [`cron`]: the minute's watch, which finds what no message tells, and the hourly [`compact`](mod@compact)ion of the archive;
+//! - [`cron`]: the minute's watch, which finds what no message tells, the hourly [`compact`](mod@compact)ion of the archive, and the
+//!   hourly [`sweep`](mod@sweep);
 //! - [`format`](mod@format): the same answer as JSON, NDJSON or CSV.
 //!
 //! Handlers are plain Rust over ports, so native tests run every route; only the last lines of this file know the Workers
@@ -21,6 +22,7 @@ pub mod document;
 pub mod format;
 pub mod handlers;
 pub mod routes;
+pub mod sweep;
 pub mod world;
 
 #[cfg(target_arch = "wasm32")]
@@ -33,6 +35,7 @@ mod worker {
     use rs1_domain::config::BadConfig;
     use rs1_platform::d1::D1;
     use rs1_platform::http_client::{HttpClient, WebCrypto};
+    use rs1_platform::queue::Producer;
     use rs1_platform::r2::R2;
     use rs1_platform::{Env, PerIsolate, RawRequest, RawResponse, Service, cron};
 
@@ -56,6 +59,7 @@ mod worker {
 
     impl<'a> Ports for Runtime<'a> {
         type Database = D1<'a>;
+        type Queue = Producer<'a>;
         type Archive = R2<'a>;
         type Documents = HttpClient;
         type Signatures = WebCrypto;
@@ -64,6 +68,7 @@ mod worker {
     fn world(env: &Env) -> World<Runtime<'_>> {
         World {
             db: D1::new(env, "DB"),
+            queue: Producer::new(env, "TELEMETRY_QUEUE"),
             archives: R2::new(env, "ARCHIVES"),
             documents: HttpClient,
             signatures: WebCrypto,

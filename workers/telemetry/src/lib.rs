@@ -5,14 +5,14 @@
 //!   `/webhook/config-status`, `/webhook/diagnostics`);
 //! - [`notice`]: how the security log is told;
 //! - [`queue`]: the consumer that archives and counts telemetry, and keeps the security log; [`objects`]: telemetry that comes
-//!   collected, thousands of messages at a time;
-//! - [`cron`]: the hourly sweep.
+//!   collected, thousands of messages at a time.
+//!
+//! What the clock has to do with telemetry is the history worker's: this one is small and starts quickly, since devices and EMQX wait.
 //!
 //! Handlers are plain Rust over ports, so native tests run every route (`tests/`); only the last
 //! lines of this file know the Workers runtime.
 
 pub mod config;
-pub mod cron;
 #[cfg(feature = "schema")]
 pub mod document;
 pub mod handlers;
@@ -35,13 +35,13 @@ mod worker {
     use rs1_platform::queue::Producer;
     use rs1_platform::r2::R2;
     use rs1_platform::random::Crypto;
-    use rs1_platform::{Env, PerIsolate, RawRequest, RawResponse, Service, cron, queue};
+    use rs1_platform::{Env, PerIsolate, RawRequest, RawResponse, Service, queue};
 
     use crate::config::Config;
     use crate::routes;
     use crate::world::{Ports, World};
 
-    rs1_platform::events! { fetch(SERVICE) = fetch, queue = consume, scheduled = tick }
+    rs1_platform::events! { fetch(SERVICE) = fetch, queue = consume }
 
     static SERVICE: Service =
         Service { name: "telemetry", headers: routes::HEADERS, body_limit: routes::body_limit };
@@ -90,12 +90,5 @@ mod worker {
     async fn consume(batch: queue::RawBatch, env: Env) {
         queue::consume(SERVICE.name, batch, async |batch| crate::queue::consume(&batch, &world(&env)).await)
             .await;
-    }
-
-    async fn tick(event: cron::RawEvent, env: Env) {
-        cron::run(SERVICE.name, event, async |tick| {
-            crate::cron::tick(&tick, &world(&env)).await.map_err(|error| error.to_string())
-        })
-        .await;
     }
 }

@@ -4,7 +4,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use rs1_domain::port::{Broker, Bucket, Database, Inbox, Queue, Random, Shelf};
+use rs1_domain::port::{Broker, Bucket, Database, Inbox, Queue, Random};
 use rs1_domain::security::Bursts;
 
 /// Which implementation stands behind each port: the runtime's, or a test's.
@@ -12,7 +12,7 @@ use rs1_domain::security::Bursts;
 pub trait Ports {
     type Database: Database;
     type Queue: Queue;
-    type Bucket: Bucket + Inbox + Shelf;
+    type Bucket: Bucket + Inbox;
     type Random: Random;
     type Broker: Broker;
 }

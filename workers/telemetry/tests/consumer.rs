@@ -14,14 +14,12 @@ use std::collections::BTreeSet;
 
 use common::{Cloud, device, published, telemetry_payload};
 use pollster::block_on;
-use rs1_domain::event::Tick;
+use rs1_domain::UnixMillis;
 use rs1_domain::time::{DAY, HOUR, MINUTE};
-use rs1_domain::{RequestId, UnixMillis};
 use rs1_store::alerts::{self, OutboxEntry, ShownAlert};
 use rs1_store::native::Failure;
 use rs1_store::sql::{PageRequest, rows, run};
 use rs1_store::telemetry::{self, EventRow, WantedEvents};
-use rs1_worker_telemetry::cron;
 use serde_json::json;
 
 /// Free memory of a device that is well.
@@ -40,15 +38,6 @@ fn counted(cloud: &Cloud) -> i64 {
 
 fn archived_ids(cloud: &Cloud) -> Vec<String> {
     cloud.archived_lines().iter().map(|line| line["id"].as_str().unwrap().to_owned()).collect()
-}
-
-fn tick(now: UnixMillis) -> Tick {
-    Tick {
-        cron: cron::HOURLY.into(),
-        scheduled: now,
-        now,
-        request_id: RequestId::from_header("tick").unwrap(),
-    }
 }
 
 #[test]
@@ -188,20 +177,20 @@ fn a_late_message_lands_in_its_own_hour_until_that_is_sealed() {
     let late = send(&cloud, -90);
     cloud.deliver(&[late]);
     assert_eq!(cloud.hours()[0].hour, cloud.now.hour() - 2);
-    let done = block_on(cron::tick(&tick(cloud.now), &cloud.world)).unwrap();
+    let done = cloud.sweep(cloud.now).unwrap();
     assert!(done.starts_with("0 hours sealed"), "{done}");
-    assert_eq!(block_on(cron::tick(&tick(cloud.now), &cloud.world)).unwrap(), "run before");
+    assert_eq!(cloud.sweep(cloud.now).unwrap(), "run before");
 
     let straggler = send(&cloud, -91);
     cloud.now = cloud.now.plus(6 * DAY);
-    let done = block_on(cron::tick(&tick(cloud.now), &cloud.world)).unwrap();
+    let done = cloud.sweep(cloud.now).unwrap();
     assert!(done.starts_with("1 hours sealed"), "{done}");
     cloud.deliver(&[straggler]);
     assert_eq!(counted(&cloud), 1, "its hour is sealed");
     assert_eq!(archived_ids(&cloud).len(), 2, "but it is kept");
 
     cloud.now = cloud.now.plus(30 * DAY + HOUR);
-    let done = block_on(cron::tick(&tick(cloud.now), &cloud.world)).unwrap();
+    let done = cloud.sweep(cloud.now).unwrap();
     assert!(done.contains("1 deleted"), "{done}");
     assert!(cloud.hours().is_empty());
 }
@@ -210,10 +199,9 @@ fn a_late_message_lands_in_its_own_hour_until_that_is_sealed() {
 fn a_trigger_that_fails_says_so_and_may_run_again_next_hour() {
     let cloud = Cloud::new();
     cloud.world.db.fail(Some(Failure::BeforeCommit));
-    let tick = tick(cloud.now);
-    assert!(block_on(cron::tick(&tick, &cloud.world)).is_err());
+    assert!(cloud.sweep(cloud.now).is_err());
     cloud.world.db.fail(None);
-    assert!(block_on(cron::tick(&tick, &cloud.world)).is_ok());
+    assert!(cloud.sweep(cloud.now).is_ok());
 }
 
 /// A message with a log, as the queue has it.
@@ -294,7 +282,7 @@ fn whatever_fails_an_event_is_kept_once() {
 fn an_event_of_an_hour_that_is_sealed_is_kept_all_the_same() {
     let cloud = Cloud::new();
     cloud.deliver(&[send(&cloud, 1)]);
-    block_on(cron::tick(&tick(cloud.now.plus(6 * DAY)), &cloud.world)).unwrap();
+    cloud.sweep(cloud.now.plus(6 * DAY)).unwrap();
     cloud.deliver(&[tell(&cloud, 2, &["CONFIG config_change:7"])]);
     assert_eq!(told(&cloud), [(2, "config_change".to_owned(), "7".to_owned(), 1)]);
 }
@@ -307,9 +295,9 @@ fn a_device_that_cannot_stop_telling_does_not_fill_the_database_and_the_old_goes
         cloud.deliver(&[tell(&cloud, number, &lines.iter().map(String::as_str).collect::<Vec<_>>())]);
     }
     assert_eq!(told(&cloud).len(), 100, "an hour's worth");
-    block_on(cron::tick(&tick(cloud.now.plus(90 * DAY)), &cloud.world)).unwrap();
+    cloud.sweep(cloud.now.plus(90 * DAY)).unwrap();
     assert_eq!(told(&cloud).len(), 100, "90 days");
-    block_on(cron::tick(&tick(cloud.now.plus(90 * DAY + HOUR)), &cloud.world)).unwrap();
+    cloud.sweep(cloud.now.plus(90 * DAY + HOUR)).unwrap();
     assert_eq!(told(&cloud).len(), 0);
 }
 
@@ -390,7 +378,7 @@ fn alerts_that_are_over_go_after_their_time_and_open_ones_stay() {
     cloud.deliver(&[heap(&cloud, 20, 26_000)]);
     assert_eq!(alerts_of(&cloud).iter().map(|alert| alert.1).collect::<Vec<_>>(), ["open", "resolved"]);
     let late = cloud.now.plus(91 * DAY);
-    block_on(cron::tick(&tick(late), &cloud.world)).unwrap();
+    cloud.sweep(late).unwrap();
     assert_eq!(alerts_of(&cloud), [("low_memory".to_owned(), "open", 3)]);
     let waiting = || {
         let [outbox] = block_on(run(&cloud.world.db, [alerts::outbox(10)])).unwrap();
@@ -400,6 +388,6 @@ fn alerts_that_are_over_go_after_their_time_and_open_ones_stay() {
     assert_eq!(entries.len(), 2, "nobody was told yet, so it waits");
     block_on(run(&cloud.world.db, [alerts::taken(&entries[..1], 0, late).unwrap()])).unwrap();
     assert_eq!(waiting().len(), 1);
-    block_on(cron::tick(&tick(late.plus(HOUR)), &cloud.world)).unwrap();
+    cloud.sweep(late.plus(HOUR)).unwrap();
     assert_eq!(waiting().len(), 1, "what was told goes, the rest stays");
 }

@@ -12,13 +12,11 @@ mod common;
 
 use common::{Cloud, device, published};
 use pollster::block_on;
-use rs1_domain::event::Tick;
 use rs1_domain::time::DAY;
-use rs1_domain::{Answer, RecordId, RequestId};
+use rs1_domain::{Answer, RecordId};
 use rs1_store::diagnostics::{self, DiagnosticsRow};
 use rs1_store::native::Failure;
 use rs1_store::sql::{first_row, run};
-use rs1_worker_telemetry::cron;
 use serde_json::{Value, json};
 
 fn asked(cloud: &Cloud) -> RecordId {
@@ -146,9 +144,7 @@ fn after_seven_days_the_question_is_forgotten() {
     let id = asked(&cloud);
     for (days, kept) in [(7, true), (8, false)] {
         let at = cloud.now.plus(days * DAY);
-        let request_id = RequestId::from_header("tick").unwrap();
-        let tick = Tick { cron: cron::HOURLY.into(), scheduled: at, now: at, request_id };
-        block_on(cron::tick(&tick, &cloud.world)).unwrap();
+        cloud.sweep(at).unwrap();
         assert_eq!(row(&cloud, &id).is_some(), kept, "after {days} days");
     }
 }

@@ -18,7 +18,7 @@ use common::{Cloud, HASH, KEK, device, published, telemetry_payload, ten_o_clock
 use pollster::block_on;
 use proptest::prelude::*;
 use rs1_auth::{DeviceKey, Vault};
-use rs1_domain::event::{Batch, Delivery, Settlement, Tick};
+use rs1_domain::event::{Batch, Delivery, Settlement};
 use rs1_domain::time::{HOUR, MINUTE, SECOND};
 use rs1_domain::{DeviceId, MacAddress, RequestId, UnixMillis};
 use rs1_store::devices::{self, NewDevice};
@@ -27,7 +27,6 @@ use rs1_store::native::{Failure, NativeDatabase};
 use rs1_store::sql::{rows, run};
 use rs1_store::telemetry::{self, HourRow};
 use rs1_store::{Database, Outcome, Param, PortError, Statement};
-use rs1_worker_telemetry::cron;
 use rs1_worker_telemetry::queue::consume;
 use rs1_worker_telemetry::world::{Ports, World};
 use serde_json::{Value, json};
@@ -254,9 +253,7 @@ fn a_compressed_object_is_read_as_any_and_a_damaged_one_as_far_as_it_goes() {
 
 fn tick(cloud: &Cloud, hours: i64) -> String {
     let now = cloud.now.plus(hours * HOUR);
-    let request_id = RequestId::from_header("tick").unwrap();
-    let tick = Tick { cron: cron::HOURLY.into(), scheduled: now, now, request_id };
-    block_on(cron::tick(&tick, &cloud.world)).unwrap()
+    cloud.sweep(now).unwrap()
 }
 
 #[test]

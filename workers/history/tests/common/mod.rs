@@ -20,7 +20,7 @@ use rs1_domain::time::{DAY, HOUR, MINUTE};
 use rs1_domain::topic::Channel;
 use rs1_domain::wire::Envelope;
 use rs1_domain::{Answer, DeviceId, MacAddress, Method, Request, RequestId, SessionId, UnixMillis, UserId};
-use rs1_store::doubles::{AnySignature, Certificates, Counting, MemoryBucket};
+use rs1_store::doubles::{AnySignature, Certificates, Counting, MemoryBucket, MemoryQueue};
 use rs1_store::native::NativeDatabase;
 use rs1_store::telemetry::{RollupRow, write_rollups};
 use rs1_store::{Database, Param, Statement, devices};
@@ -38,6 +38,7 @@ pub struct Memory;
 
 impl Ports for Memory {
     type Database = NativeDatabase;
+    type Queue = MemoryQueue;
     type Archive = MemoryBucket;
     type Documents = Certificates;
     type Signatures = AnySignature;
@@ -74,6 +75,7 @@ pub fn cloud() -> Cloud {
     let cloud = Cloud {
         world: World {
             db: NativeDatabase::new(),
+            queue: MemoryQueue::default(),
             archives: MemoryBucket::default(),
             documents: Certificates,
             signatures: AnySignature,

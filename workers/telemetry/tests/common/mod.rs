@@ -2,18 +2,20 @@
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+use std::marker::PhantomData;
 use std::rc::Rc;
 
 use pollster::block_on;
 use rs1_auth::{DeviceKey, Vault};
-use rs1_domain::event::{Batch, Delivery, Settlement};
+use rs1_domain::event::{Batch, Delivery, Settlement, Tick};
 use rs1_domain::{Answer, DeviceId, MacAddress, Method, Request, RequestId, UnixMillis};
 use rs1_store::devices::{self, Device, NewDevice};
-use rs1_store::doubles::{Counting, MemoryBroker, MemoryBucket, MemoryQueue};
+use rs1_store::doubles::{AnySignature, Certificates, Counting, MemoryBroker, MemoryBucket, MemoryQueue};
 use rs1_store::native::NativeDatabase;
 use rs1_store::security::{self, SecurityRow};
 use rs1_store::sql::{first_row, rows, run};
 use rs1_store::telemetry::{self, HourRow};
+use rs1_worker_history as history;
 use rs1_worker_telemetry::config::Config;
 use rs1_worker_telemetry::queue::consume;
 use rs1_worker_telemetry::routes;
@@ -34,6 +36,17 @@ impl Ports for Memory {
     type Bucket = MemoryBucket;
     type Random = Counting;
     type Broker = MemoryBroker;
+}
+
+/// The history worker's share of it.
+pub struct Lent<'a>(PhantomData<&'a ()>);
+
+impl<'a> history::world::Ports for Lent<'a> {
+    type Database = &'a NativeDatabase;
+    type Queue = &'a MemoryQueue;
+    type Archive = &'a MemoryBucket;
+    type Documents = Certificates;
+    type Signatures = AnySignature;
 }
 
 pub struct Cloud {
@@ -143,6 +156,25 @@ impl Cloud {
             let again: Vec<_> = retries.iter().map(|retry| waiting[retry.index].clone()).collect();
             waiting = again.into_iter().chain(self.world.queue.take()).collect();
         }
+    }
+
+    /// The history worker's hourly sweep, as of then.
+    pub fn sweep(&self, now: UnixMillis) -> Result<String, String> {
+        self.tick(history::cron::SWEEP, now)
+    }
+
+    pub fn tick(&self, cron: &str, now: UnixMillis) -> Result<String, String> {
+        let world: history::world::World<Lent<'_>> = history::world::World {
+            db: &self.world.db,
+            queue: &self.world.queue,
+            archives: &self.world.archives,
+            documents: Certificates,
+            signatures: AnySignature,
+            keys: Rc::default(),
+        };
+        let request_id = RequestId::from_header("tick").unwrap();
+        let due = Tick { cron: cron.into(), scheduled: now, now, request_id };
+        block_on(history::cron::tick(&due, &world)).map_err(|error| error.to_string())
     }
 
     pub fn device(&self) -> Device {

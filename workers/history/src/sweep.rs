@@ -2,7 +2,6 @@
 //! telemetry of which nobody was told are found.
 
 use rs1_domain::diagnostics::KEPT_DAYS;
-use rs1_domain::event::Tick;
 use rs1_domain::limits::QUEUE_SENDS;
 use rs1_domain::port::{Database, PortError, Queue, Sending, Shelf};
 use rs1_domain::security::WINDOW;
@@ -16,9 +15,6 @@ use rs1_telemetry::Queued;
 use rs1_telemetry::object::INCOMING;
 
 use crate::world::{Ports, World};
-
-/// This worker's trigger.
-pub const HOURLY: &str = "0 * * * *";
 
 /// Devices handled by one statement of the sweep.
 const STEP: u32 = 500;
@@ -44,18 +40,15 @@ const PAGES: usize = 10;
 /// The security log and the audit log are kept this long.
 const LOG_DAYS: i64 = 90;
 
-/// Runs a trigger, unless that run was taken before. What it did, for the log.
+/// Sweeps. What was done, for the log.
 ///
 /// # Errors
 /// What failed. The next run does what this one left.
-pub async fn tick(tick: &Tick, world: &World<impl Ports>) -> Result<String, PortError> {
-    let (now, World { db, archives, queue, .. }) = (tick.scheduled, world);
-    cron::leased(db, "telemetry", tick, async || {
-        let swept = sweep(now, db).await;
-        let found = find(now, db, archives, queue).await;
-        Ok(format!("{}; {} objects found", swept?, found?))
-    })
-    .await
+pub async fn sweep(now: UnixMillis, world: &World<impl Ports>) -> Result<String, PortError> {
+    let World { db, archives, queue, .. } = world;
+    let kept = retain(now, db).await;
+    let found = find(now, db, archives, queue).await;
+    Ok(format!("{}; {} objects found", kept?, found?))
 }
 
 /// Tells the queue of objects that have waited for so long that nobody will; the first of them, if they are many.
@@ -92,7 +85,7 @@ async fn find(
     Ok(found)
 }
 
-async fn sweep(now: UnixMillis, db: &impl Database) -> Result<String, PortError> {
+async fn retain(now: UnixMillis, db: &impl Database) -> Result<String, PortError> {
     let seal_before = now.hour().saturating_sub(OPEN_HOURS);
     let delete_before = now.plus(ROLLUP_DAYS.saturating_mul(-DAY)).hour();
     let events_before = now.plus(EVENT_DAYS.saturating_mul(-DAY));
@@ -142,6 +135,8 @@ async fn sweep(now: UnixMillis, db: &impl Database) -> Result<String, PortError>
             break;
         }
     }
+    // What it did by the clock is done here now.
+    run(db, [cron::forget("telemetry")]).await?;
     let [security, audit, failures, questions, sessions, ..] = pruned;
     Ok(format!(
         "{sealed} hours sealed, {deleted} deleted; {events} events, {alerts} alerts deleted; {security} security, {audit} audit, {failures} failure, \
