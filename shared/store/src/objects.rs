@@ -13,12 +13,12 @@ use serde::Deserialize;
 pub const HOLD: i64 = 16 * MINUTE;
 
 /// How far the registry may be behind telemetry that comes by the object, in milliseconds: with two objects an hour it
-/// is written every other time.
-pub const PATIENCE: i64 = 50 * MINUTE;
+/// is written every third time.
+pub const PATIENCE: i64 = 65 * MINUTE;
 
 /// How long a device that sends may go unheard while telemetry comes by the object: [`PATIENCE`], an object's time, and what it
 /// takes to bring it here.
-pub const QUIET: i64 = 100 * MINUTE;
+pub const QUIET: i64 = 115 * MINUTE;
 
 /// How long after the last object it is believed that telemetry comes by the object.
 pub const IN_USE: i64 = 2 * HOUR;

@@ -18,6 +18,7 @@ use rs1_domain::time::{DAY, HOUR, MINUTE};
 use rs1_domain::{Answer, Method, RequestId, UnixMillis};
 use rs1_store::alerts::{OutboxEntry, outbox};
 use rs1_store::native::Failure;
+use rs1_store::objects::QUIET;
 use rs1_store::sql::{rows, run};
 use rs1_worker_history::cron::{EVERY_MINUTE, tick};
 use serde_json::{Value, json};
@@ -262,20 +263,20 @@ fn while_telemetry_comes_by_the_object_a_device_that_is_connected_may_be_heard_o
     object(0);
     cloud.minute(NOW.plus(4 * MINUTE)).unwrap();
     object(60);
-    cloud.minute(NOW.plus(100 * MINUTE)).unwrap();
+    cloud.minute(NOW.plus(QUIET)).unwrap();
     assert_eq!(cloud.alerts(&ada), []);
-    cloud.minute(NOW.plus(104 * MINUTE)).unwrap();
+    cloud.minute(NOW.plus(QUIET + 4 * MINUTE)).unwrap();
     assert_eq!(cloud.alerts(&ada), [alert("device_offline", "open", 1)], "that is too long");
     cloud.set("UPDATE devices SET last_seen_at = ?1", NOW.plus(30 * MINUTE));
-    cloud.minute(NOW.plus(105 * MINUTE)).unwrap();
+    cloud.minute(NOW.plus(QUIET + 5 * MINUTE)).unwrap();
     assert_eq!(cloud.alerts(&ada), [alert("device_offline", "resolved", 1)]);
     // Who lost its connection is not waited for.
     cloud.set(
         "UPDATE devices SET online = 0, offline_reason = 'keepalive_timeout', presence_at = ?1",
-        NOW.plus(106 * MINUTE),
+        NOW.plus(QUIET + 6 * MINUTE),
     );
-    cloud.minute(NOW.plus(110 * MINUTE)).unwrap();
-    cloud.minute(NOW.plus(111 * MINUTE)).unwrap();
+    cloud.minute(NOW.plus(QUIET + 10 * MINUTE)).unwrap();
+    cloud.minute(NOW.plus(QUIET + 11 * MINUTE)).unwrap();
     assert_eq!(cloud.alerts(&ada).last(), Some(&alert("device_offline", "open", 1)), "and it stays so");
     // Two hours after the last object it comes message by message again.
     cloud.set("UPDATE devices SET online = 1, last_seen_at = ?1, presence_at = ?1", NOW.plus(181 * MINUTE));
