@@ -17,6 +17,10 @@ use tokio::signal::unix::{SignalKind, signal};
 /// The file that holds the webhook secret in production, beside emqx.conf.
 const SECRET_FILE: &str = "webhook-secret.hocon";
 
+/// Files that may be open at once, as far as the system allows: each device's connection is one. EMQX is configured for
+/// 100,000 connections.
+const OPEN_FILES: u64 = 101_000;
+
 /// Plays the production EMQX on this machine, from the production configuration.
 ///
 /// Prints one line on stdout when both ports answer:
@@ -89,6 +93,8 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     // Listened for from the start, so that an early signal is not missed.
     let mut terminated = signal(SignalKind::terminate())?;
     let mut interrupted = signal(SignalKind::interrupt())?;
+    // Where that is not allowed, accepting says so.
+    let _ = rlimit::increase_nofile_limit(OPEN_FILES);
     let config = read_config(&arguments)?;
     for setting in &config.ignored {
         log::debug!("{} has no effect here: {}", setting.path, setting.reason);
