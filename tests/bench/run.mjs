@@ -13,16 +13,30 @@ import { drillBackup } from '../drill/backup.mjs';
 import { numbers as drillNumbers } from '../drill/report.mjs';
 import { measureAttack } from './lib/attack.mjs';
 import { countCalls } from './lib/calls.mjs';
+import { measureCollected } from './lib/collected.mjs';
 import { measureDownloads } from './lib/download.mjs';
-import { attackReport, backupReport, callsReport, downloadReport, sizeReport, speedReport, startupReport, summary, updatesReport } from './lib/report.mjs';
+import {
+  attackReport,
+  backupReport,
+  callsReport,
+  collectedReport,
+  downloadReport,
+  sizeReport,
+  speedReport,
+  startupReport,
+  summary,
+  updatesReport,
+  usageReport,
+} from './lib/report.mjs';
 import { measurePlanner } from './lib/planner.mjs';
 import { measureStartup } from './lib/startup.mjs';
 import { Workshop, defaultRoot } from './lib/systems.mjs';
 import { ROUTES, WARM_UP, measureThroughput } from './lib/throughput.mjs';
 import { measureUpdates } from './lib/updates.mjs';
+import { measureUsage } from './lib/usage.mjs';
 import { findWrk } from './lib/wrk.mjs';
 
-const PARTS = [...ROUTES, 'sizes', 'startup', 'calls', 'download', 'updates', 'backup', 'attack'];
+const PARTS = [...ROUTES, 'objects', 'usage', 'sizes', 'startup', 'calls', 'download', 'updates', 'backup', 'attack'];
 /** A database that takes a part every second or two; `npm run backup-drill` is for one of full size. */
 const BACKUP = { devices: 2_000, hours: 60, cuts: 0 };
 
@@ -34,6 +48,8 @@ Measures the telemetry worker's release bundle beside two others, each in its ow
   ceiling   an empty JavaScript worker: looks at nothing, logs nothing, answers a constant
 Downloads ("download"): 200 devices at once, each fetching an image range by range, beside a plain worker that streams the
 same object of R2 and does nothing else (tests/bench/peer-download).
+Telemetry that comes collected ("objects"), beside the peer's requests; and what a device's hour costs at the platform by each door
+("usage"): rows of D1, operations of R2, and dollars a month for 10,000 and 1,000,000 devices.
 What honest devices notice of 10,000 refusals a minute ("attack"), without a peer.
 And what nobody publishes of updates ("updates"): the whole stack with a simulated fleet, without a peer.
 
@@ -79,7 +95,7 @@ async function main() {
     return { name, directory };
   });
   const routes = ROUTES.filter((route) => parts.includes(route));
-  const wrk = routes.length > 0 ? findWrk() : undefined;
+  const wrk = routes.length > 0 || parts.includes('objects') ? findWrk() : undefined;
   const print = printer({ to: process.stderr, lines: 'none' });
   if (!values['no-build']) await (parts.includes('updates') ? build(print) : buildWorkers());
 
@@ -109,6 +125,14 @@ async function main() {
       add(speedReport(systems, results.load));
     }
 
+    if (parts.includes('objects')) {
+      results.objects = await measureCollected({ systems, workshop, secrets, wrk, seconds, rounds, connections, say });
+      add(collectedReport(results.objects));
+    }
+    if (parts.includes('usage')) {
+      results.usage = await measureUsage({ secrets, workshop, say });
+      add(usageReport(results.usage));
+    }
     if (parts.includes('download')) {
       results.download = await measureDownloads({ secrets, workshop, rounds, say });
       add(downloadReport(results.download));

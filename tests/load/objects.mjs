@@ -1,6 +1,6 @@
 // Door (b) at full size: a million messages in objects through the real worker, and what its isolate holds meanwhile.
 
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { gunzipSync } from 'node:zlib';
@@ -10,6 +10,7 @@ import { generateSecrets } from '../../local/lib/secrets.mjs';
 import { workersRuntime } from '../../local/lib/stack-file.mjs';
 import { readWorkers } from '../../local/lib/workers.mjs';
 import { enrol, makeDevices } from '../bench/lib/devices.mjs';
+import { cpuSeconds } from '../bench/lib/systems.mjs';
 import { residentOf, wasmMemory, watchMemory } from '../drill/memory.mjs';
 import { MINUTE, keyOf, notification, readArchive, records, store, withFeeder } from './collected.mjs';
 
@@ -18,8 +19,8 @@ import { MINUTE, keyOf, notification, readArchive, records, store, withFeeder } 
  * garbage late. What does not fit into 48 MB of long-lived objects ends the process, and the run.
  */
 const V8_FLAGS = '--max-old-space-size=48 --max-semi-space-size=4';
-/** EMQX's interval. */
-const INTERVAL = 30;
+/** Minutes of EMQX's interval. */
+export const INTERVAL = 30;
 /** After the hour: intervals begin when a node does, so an object's messages are of two hours. */
 const BEGINS_AT = 7 * MINUTE;
 const HOUR = 60 * MINUTE;
@@ -83,7 +84,7 @@ export async function runObjects({ messages, devices: count, root, say = () => {
     const objects = Math.ceil(messages / perObject);
     const begin = Math.floor(Date.now() / HOUR) * HOUR - Math.ceil((objects * INTERVAL) / 60 + 3) * HOUR + BEGINS_AT;
     // A small one first: code is compiled, and the runtime is as it is between two objects.
-    const warm = [await put(ports.http, ids.slice(0, 100), begin - HOUR, WARM_UP)];
+    const warm = [await put(ports.http, begin - HOUR, (from) => records(ids.slice(0, 100), from, WARM_UP))];
     await tell(cloud, warm);
     await settled(cloud, 100 * WARM_UP, troubles);
 
@@ -91,7 +92,7 @@ export async function runObjects({ messages, devices: count, root, say = () => {
     let [sent, bytes] = [0, 0];
     for (let index = 0; sent < messages; index += 1) {
       const minutes = Math.min(INTERVAL, Math.ceil((messages - sent) / count));
-      const object = await put(ports.http, ids, begin + index * INTERVAL * MINUTE, minutes);
+      const object = await put(ports.http, begin + index * INTERVAL * MINUTE, (from) => records(ids, from, minutes));
       stored.push(object);
       [sent, bytes] = [sent + object.lines, bytes + object.bytes];
       say(`stored ${object.key}: ${object.lines} messages, ${(object.bytes / 1e6).toFixed(0)} MB`);
@@ -135,18 +136,25 @@ export async function runObjects({ messages, devices: count, root, say = () => {
   }
 }
 
-async function put(port, ids, from, minutes) {
+/**
+ * Stores an object.
+ * @param {number} port the workers'
+ * @param {number} from Unix milliseconds: when its interval began
+ * @param {(from: number) => Iterable<object>} messages
+ */
+export async function put(port, from, messages) {
   const key = keyOf(from);
-  return { key, ...(await store(port, key, records(ids, from, minutes))) };
+  return { key, ...(await store(port, key, messages(from))) };
 }
 
-async function tell(cloud, objects) {
+/** Tells the queue of objects, as R2 does. */
+export async function tell(cloud, objects) {
   const queue = await cloud.queue('TELEMETRY_QUEUE');
   for (const { key, bytes } of objects) await queue.send(notification(key, bytes));
 }
 
 /** Waits until so many messages are counted and every object is deleted. */
-async function settled(cloud, wanted, troubles) {
+export async function settled(cloud, wanted, troubles) {
   let [seen, moved] = ['', Date.now()];
   for (;;) {
     const now = await progress(cloud);
@@ -172,12 +180,6 @@ async function progress(cloud) {
 
 async function counted(cloud) {
   return (await (await cloud.database()).prepare('SELECT sum(messages) AS counted FROM telemetry_rollups').first()).counted;
-}
-
-/** proc(5): hundredths of a second. */
-function cpuSeconds(pid) {
-  const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').replace(/^.*\) /s, '').split(' ');
-  return (Number(fields[11]) + Number(fields[12])) / 100;
 }
 
 /** What a worker may hold while it takes objects in; an isolate may hold 128 MB. */

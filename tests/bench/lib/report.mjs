@@ -2,7 +2,8 @@
 
 import { slowdown } from './attack.mjs';
 import { cpuMicros, median, rate, ratio } from './numbers.mjs';
-import { BUNDLE, DOWNLOAD, SPEED, STATEMENTS } from './targets.mjs';
+import { DATABASE_BYTES, PRICES, monthly } from './prices.mjs';
+import { BUNDLE, COLLECTED, DOWNLOAD, ROWS, SETTLED, SPEED, STATEMENTS } from './targets.mjs';
 
 const integer = (value) => Math.round(value).toLocaleString('en');
 const decimal = (value) => value.toFixed(value < 10 ? 2 : 1);
@@ -51,21 +52,100 @@ export function speedReport(systems, { series, ledgers }) {
     }
   }
   let text = table(rows);
-  if (series.telemetry) text += `\n\n${settlement(systems, series.telemetry, ledgers)}`;
+  if (series.telemetry) {
+    const settled = settlement(systems, series.telemetry, ledgers);
+    text += `\n\n${settled.text}`;
+    verdicts.push(...settled.verdicts);
+  }
   return { text, verdicts };
 }
+
+/** Messages a second with the time until the last is archived and counted, over all rounds. */
+const settledRate = ({ answers, seconds, drain }) => answers / (seconds + drain.reduce((sum, one) => sum + one, 0));
 
 /** Telemetry to its end: all that was acknowledged is archived and counted, and how long that took. */
 function settlement(systems, series, ledgers) {
   const real = systems.filter(({ name }) => ledgers[name]);
+  const verdicts = [];
   const rows = [['telemetry', 'to its end', 'acknowledged', 'archived', 'counted', 'R2 objects', 'drain s', 'messages/s until settled', 'of the peer']];
   for (const { name, kind } of real) {
     const { acknowledged, archived, counted, objects } = ledgers[name];
-    const { drain, settled } = series[name];
-    const against = kind === 'ours' && series.peer ? times(ratio(settled, series.peer.settled).median) : '';
-    rows.push(['', name, integer(acknowledged), integer(archived), integer(counted), integer(objects), decimal(median(drain)), integer(median(settled)), against]);
+    const mine = settledRate(series[name]);
+    const is = kind === 'ours' && series.peer ? mine / settledRate(series.peer) : undefined;
+    const found = verdict(`telemetry: ${name} until archived and counted, times the peer`, times(is ?? 0), `≥ ${SETTLED}`, is >= SETTLED);
+    if (name === 'ours' && is !== undefined) verdicts.push(found);
+    rows.push(['', name, integer(acknowledged), integer(archived), integer(counted), integer(objects), decimal(median(series[name].drain)), integer(mine), is === undefined ? '' : mark(found)]);
   }
-  return table(rows);
+  return { text: table(rows), verdicts };
+}
+
+/** Door (b) beside the peer's one door. @param {Awaited<ReturnType<typeof import('./collected.mjs').measureCollected>>} measured */
+export function collectedReport({ ours, peer, bytes, archive }) {
+  const pace = ({ messages, seconds }) => messages / seconds;
+  const is = pace(ours) / pace(peer);
+  const found = verdict('objects: messages/s until archived and counted, times the peer', times(is), `≥ ${COLLECTED}`, is >= COLLECTED);
+  const row = (name, taken) => ['', name, integer(pace(taken)), range(taken.rate, integer), decimal(cpuMicros({ answers: taken.messages, cpuSeconds: taken.cpuSeconds }))];
+  const rows = [
+    ['objects', 'system', 'messages/s', 'range', 'CPU µs', 'of the peer', 'by CPU'],
+    [...row('ours', ours), mark(found), times(peer.cpuSeconds / peer.messages / (ours.cpuSeconds / ours.messages))],
+    [...row('peer', peer), '', ''],
+  ];
+  const note = `  ours: ${integer(ours.messages)} messages in objects of ${integer(ours.messages / ours.rate.length)}, until archived, verified, counted and the object deleted; all ${integer(archive.distinct)} found, ${decimal(bytes / 1e6)} MB\n  peer: a request a message`;
+  return { text: `${table(rows)}\n${note}`, verdicts: [found] };
+}
+
+/** What each door costs at the platform. @param {Record<string, import('./usage.mjs').Usage>} byDoor */
+export function usageReport(byDoor) {
+  const verdicts = [];
+  const doors = Object.entries(byDoor);
+  const line = (what, note, value) => ['', what, ...doors.map(([, usage]) => value(usage)), note];
+  const perMillion = (value) => integer(value * 1e6);
+  const written = ([name, usage]) => {
+    const found = verdict(`${name}: D1 rows written a device-hour`, usage.rowsWritten.toFixed(2), `≤ ${ROWS}`, usage.rowsWritten <= ROWS);
+    verdicts.push(found);
+    return mark(found);
+  };
+  const split = ({ written: rows }) => Object.entries(rows).map(([name, count]) => `${name} ${count.toFixed(2)}`).join(', ');
+  const rows = [
+    ['usage', 'at a message a minute', ...doors.map(([name]) => name), ''],
+    ['', 'D1 rows written a device-hour', ...doors.map(written), 'entries of indexes included'],
+    line('  and to seal and delete it', '', ({ upkeepWritten }) => upkeepWritten.toFixed(2)),
+    line('D1 rows read a device-hour', '', ({ rowsRead, upkeepRead }) => (rowsRead + upkeepRead).toFixed(1)),
+    line('requests a million messages', 'the broker\'s, and the queue\'s to its consumer', ({ requests, batches, messages }) => perMillion((requests + batches) / messages)),
+    line('queue messages', '', ({ queued, messages }) => perMillion(queued / messages)),
+    line('R2 class A, to archive', 'puts; of an object its upload in parts', ({ archived }) => perMillion(archived.classA)),
+    line('R2 class B, to archive', 'reads, to verify', ({ archived }) => perMillion(archived.classB)),
+    line('R2 class A, to compact', '', ({ packed }) => perMillion(packed.classA)),
+    line('R2 class B, to compact', '', ({ packed }) => perMillion(packed.classB)),
+    line('R2 deletes', 'calls, free', ({ archived, packed }) => perMillion(archived.deletes + packed.deletes)),
+    line('bytes a message, packed', '', ({ bytes }) => decimal(bytes)),
+    line('CPU µs a message', 'of the whole local runtime: above what is billed', ({ cpu, packingCpu }) => `${decimal(cpu)} + ${decimal(packingCpu)}`),
+  ];
+  const writers = doors.map(([name, usage]) => `  rows written ${name}: ${split(usage)}`).join('\n');
+  return { text: `${table(rows)}\n${writers}\n\n${costs(doors)}`, verdicts };
+}
+
+const FLEETS = [10_000, 1_000_000];
+
+function costs(doors) {
+  const columns = FLEETS.flatMap((devices) => doors.map(([name, usage]) => ({ title: `${integer(devices)} ${name}`, ...monthly(usage, devices) })));
+  const names = {
+    ...{ requests: 'requests', cpu: 'CPU', queue: 'queue operations', rowsRead: 'D1 rows read', rowsWritten: 'D1 rows written', database: 'D1 storage' },
+    ...{ classA: 'R2 class A', classB: 'R2 class B', archive: 'R2 storage, a year' },
+  };
+  const short = (value) => {
+    const [size, unit] = [[1e12, 'T'], [1e9, 'G'], [1e6, 'M'], [1e3, 'k']].find(([least]) => value >= least) ?? [1, ''];
+    return `${(value / size).toFixed(value / size < 10 ? 1 : 0)}${unit}`;
+  };
+  const dollars = (value) => `$${value.toLocaleString('en', { maximumFractionDigits: value < 10 ? 2 : 0 })}`;
+  const rows = [
+    ['cost', 'US dollars a month', ...columns.map(({ title }) => title)],
+    ...Object.keys(PRICES).map((name) => ['', names[name], ...columns.map((column) => `${short(column.amounts[name])}  ${dollars(column.dollars[name])}`)]),
+    ['', 'together', ...columns.map(({ sum }) => dollars(sum))],
+    ['', 'a device and month', ...columns.map(({ sum }, index) => `${((sum / FLEETS[Math.floor(index / doors.length)]) * 100).toFixed(3)} cents`)],
+  ];
+  const note = `  telemetry alone, above what Workers Paid includes; D1: ${integer(DATABASE_BYTES / 1000)} KB a device (30 days), a database for 10,000`;
+  return `${table(rows)}\n${note}`;
 }
 
 export function callsReport(byName) {

@@ -112,8 +112,9 @@ export class Workshop {
  * @param {object} run
  * @param {Record<string, string>} run.secrets
  * @param {string} run.persist
+ * @param {(workers: object[]) => object[]} [run.adapt] the last word on Miniflare's workers
  */
-export async function start(system, { secrets, persist }) {
+export async function start(system, { secrets, persist, adapt }) {
   const ports = await freePorts();
   const before = runtimes();
   const trouble = [];
@@ -125,6 +126,7 @@ export async function start(system, { secrets, persist }) {
       secrets,
       ports,
       persist,
+      adapt,
       onLine: (line) => trouble.push(line),
       onDeadLetter: (letter) => trouble.push(`dead letter: ${JSON.stringify(letter).slice(0, 300)}`),
       onCrash: () => trouble.push('workerd crashed and was started again'),
@@ -164,8 +166,8 @@ export function runtimes() {
   }
 }
 
-/** What a process has used, user and system; proc(5) counts hundredths of a second. */
-function cpuSeconds(pid) {
+/** What a process has used, user and system; proc(5) counts hundredths of a second. @param {number | string} pid */
+export function cpuSeconds(pid) {
   const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').replace(/^.*\) /s, '').split(' ');
   return (Number(fields[11]) + Number(fields[12])) / 100;
 }

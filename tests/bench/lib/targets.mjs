@@ -14,6 +14,15 @@ export const SPEED = [
   { route: 'zones', than: 'peer', least: 1 },
 ];
 
+/** Messages a second by the webhook until they are archived and counted, as a multiple of the peer's. */
+export const SETTLED = 5;
+
+/** Messages a second by the object until they are archived and counted, as a multiple of the peer's in the same run. */
+export const COLLECTED = 50;
+
+/** D1 rows written a device-hour, at most. */
+export const ROWS = 4;
+
 /** MB/s of downloads, as a multiple of a plain worker's in the same round. */
 export const DOWNLOAD = 0.9;
 
