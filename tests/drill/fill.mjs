@@ -60,6 +60,9 @@ function statements(devices) {
     // Triggers hand what is high on to notice_inbox, and critical alerts to alert_outbox.
     `INSERT INTO security_log (id, kind, severity, subject, detail, first_at, last_at, window_key) VALUES ('sec-1', 'token_reuse', 'high', 'usr', '{}', ${NOW}, ${NOW}, 'high')`,
     `${few} INSERT INTO alerts (alert_id, device_id, kind, severity, opened_at, last_at, occurrences, detail, generation) SELECT printf('alr-%026d', i), ${hex32('i')}, 'critical_memory', 'critical', ${NOW}, ${NOW}, 3, 'it''s 19 KB', 1 FROM n`,
+    `${few} INSERT INTO fleet_hours (hour, devices, messages, metrics, errors, troubled, made_at)
+     SELECT ${FIRST_HOUR} + i, ${devices}, 60 * ${devices}, '[{"name":"system.free_heap","count":60,"sum":1,"min":1,"max":1}]', '[]', 0, ${NOW} FROM n`,
+    `${few} INSERT INTO fleet_troubled (hour, device_id, events, alerts) SELECT ${FIRST_HOUR} + i, ${hex32('i')}, i, 1 FROM n`,
     `${few} INSERT INTO checks (check_id, component, kind, severity, state, since, checked_at, latency_ms, silenced, track) SELECT 'check-' || i, 'Broker', 'http', 'SEV2', 'up', ${NOW}, ${NOW}, 20, 0, '{}' FROM n`,
     `${few} INSERT INTO component_days SELECT 'Broker', '2026-01-' || i, 288, 1, 0, 0, 288, 1, 5740, 300, 280, 287, 287, 287 FROM n`,
     `${few} INSERT INTO incidents (incident_id, subject, severity, title, components, members, explains, opened_at, respond_by, resolved_at) SELECT printf('inc-%026d', i), 'broker', 'SEV2', 'It''s down', '["Broker"]', '[]', '[]', ${NOW}, ${NOW}, ${NOW} FROM n`,

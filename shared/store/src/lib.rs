@@ -8,7 +8,7 @@
 //! - [`access`]: who may do what with which device;
 //! - [`devices`]: enrolment, admission, state, presence, lists;
 //! - [`users`]: who people are, and their sessions; [`orders`]: what they bought;
-//! - [`fleet`]: the whole in numbers;
+//! - [`fleet`]: the whole in numbers, and by the [`hours`];
 //! - [`telemetry`]: hourly rollups, read and written by [`rollups`]; [`objects`]: how far collected telemetry is taken in;
 //! - [`security`]: the audit log, the security log, failed authentications;
 //! - [`rollouts`]: who gets which firmware, and how far each has come;
@@ -49,6 +49,7 @@ pub mod doubles;
 pub mod firmware;
 pub mod fleet;
 pub mod health;
+pub mod hours;
 pub mod idempotency;
 pub mod incidents;
 #[cfg(feature = "native")]

@@ -53,6 +53,10 @@ impl Kind {
         Self::Error,
     ];
 
+    /// Those that tell of something that went wrong.
+    pub const TROUBLE: [Self; 5] =
+        [Self::OtaFailed, Self::RadarDisconnect, Self::WifiDisconnect, Self::WatchdogReset, Self::Error];
+
     /// The word in log lines, in the database and on the wire.
     pub fn as_str(self) -> &'static str {
         match self {

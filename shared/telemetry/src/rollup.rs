@@ -26,6 +26,19 @@ const MARK: usize = 6 * 4 / 3;
 /// latest 512 and costs no more than 4 KB of a row.
 const MOST_MARKS: usize = 512;
 
+/// The metrics in use (contract, section 3.2). Devices may have others.
+pub const METRICS: [&str; 9] = [
+    "system.uptime_sec",
+    "system.free_heap",
+    "system.wifi_rssi",
+    "system.cpu_usage",
+    "radar.frames_received",
+    "radar.frames_invalid",
+    "tracking.active_tracks",
+    "zone.occupancy_changes",
+    "api.connections",
+];
+
 /// What is known of one metric in one hour.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Metric {

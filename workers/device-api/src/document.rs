@@ -16,11 +16,13 @@ use rs1_domain::{DeviceId, EmailAddress, MacAddress, Role, Sku, UnixMillis};
 use rs1_openapi::{Caller, Operation, Tag, sample};
 use rs1_store::access::{MyDevice, Share, Transfer};
 use rs1_store::devices::Device;
-use rs1_store::fleet::{PeopleCounts, VersionCounts};
+use rs1_store::fleet::{DeviceStats, ErrorCount, PeopleCounts, TroubledDevice, VersionCounts};
 use rs1_store::security::AuditRow;
 use rs1_store::sql::Page;
 use rs1_store::users::{User, UserSummary};
 use rs1_store::zones::VersionRow;
+use rs1_telemetry::alert::Kind as AlertKind;
+use rs1_telemetry::event::Kind as EventKind;
 use rs1_zones::Zone;
 use rs1_zones::delivery::Standing;
 use schemars::JsonSchema;
@@ -28,12 +30,12 @@ use serde_json::json;
 use serde_json::value::RawValue;
 
 use crate::handlers::{
-    diagnostics, enroll, my_devices, operators, orders, session, shares, tags, telemetry, zones,
+    diagnostics, enroll, fleet, my_devices, operators, orders, session, shares, tags, telemetry, zones,
 };
 
 /// Every operation.
 pub fn operations() -> Vec<Operation> {
-    [service(), sessions(), devices(), sharing(), zones(), registry(), look_ups()]
+    [service(), sessions(), devices(), sharing(), zones(), registry(), look_ups(), fleet()]
         .into_iter()
         .flatten()
         .collect()
@@ -581,7 +583,7 @@ fn look_ups() -> Vec<Operation> {
     }];
     let stats = operators::Stats {
         counted_at: sample::NOW,
-        devices: operators::DeviceStats { total: 2, online: 1, active_24h: 2, provisioned: 2, owned: 1 },
+        devices: DeviceStats { total: 2, online: 1, active_24h: 2, provisioned: 2, owned: 1 },
         users: PeopleCounts { total: 1, active_24h: 1 },
         versions,
     };
@@ -680,6 +682,97 @@ fn look_ups() -> Vec<Operation> {
         .about("At most a minute old.")
         .answers(200, "The numbers", &stats),
     ]
+}
+
+fn fleet() -> Vec<Operation> {
+    vec![fleet_health(), fleet_metrics(), fleet_errors()]
+}
+
+fn fleet_health() -> Operation {
+    let (low, offline) = (AlertKind::LowMemory, AlertKind::DeviceOffline);
+    let open = |kind: AlertKind, open, acknowledged| fleet::OpenAlerts {
+        kind: kind.as_str().to_owned(),
+        severity: kind.severity().as_str().to_owned(),
+        open,
+        acknowledged,
+    };
+    let versions = vec![VersionCounts {
+        product_sku: Some("rs1_pro".to_owned()),
+        firmware_version: Some("1.2.0".to_owned()),
+        devices: 2,
+        online: 1,
+        active_24h: 2,
+        provisioned: 2,
+        owned: 1,
+    }];
+    let health = fleet::FleetHealth {
+        counted_at: sample::NOW,
+        devices: DeviceStats::of(&versions),
+        alerts: vec![open(low, 1, 0), open(offline, 0, 1)],
+        versions,
+    };
+    Operation::get("/api/admin/telemetry/health", "fleetHealth", "How the fleet is")
+        .of(Tag::Operations, Caller::Operator)
+        .about(
+            "At most a minute old: it reads the whole registry, so the answer is kept for whoever asks next.",
+        )
+        .answers(200, "The devices, the open alerts and the versions", &health)
+        .refuses_faults(&[("?period", "is not known; known are ")])
+}
+
+fn fleet_metrics() -> Operation {
+    let metric =
+        fleet::FleetMetric { count: 120, sum: 19_660_800.0, mean: 163_840.0, min: 81_920.0, max: 196_608.0 };
+    let span = fleet::FleetSpan {
+        time: sample::NOW,
+        devices: 2,
+        messages: 120,
+        metrics: [("system.free_heap".to_owned(), metric)].into_iter().collect(),
+    };
+    let from = sample::NOW;
+    let page = fleet::FleetMetrics {
+        from,
+        to: from.plus(24 * 3_600_000),
+        resolution: fleet::Step::Hour,
+        items: vec![span],
+    };
+    Operation::get("/api/admin/telemetry/metrics", "fleetMetrics", "What the fleet measured")
+        .of(Tag::Operations, Caller::Operator)
+        .about(
+            "The contract's metrics over all devices, up to the last hour that is over. The hours are added up once an hour, and again when \
+             what came late is in, so this costs the same however many devices there are.",
+        )
+        .query::<fleet::Period>("period", "How long a time; a day when left out.")
+        .query::<fleet::Step>("resolution", "How fine; hours when left out, of `30d` days.")
+        .answers(200, "Hours or days, oldest first", &page)
+        .refuses_faults(&[("?period", "must be 24h, 7d or 30d")])
+}
+
+fn fleet_errors() -> Operation {
+    let error = |source: &str, kind: &str, count| ErrorCount {
+        source: source.to_owned(),
+        kind: kind.to_owned(),
+        count,
+    };
+    let errors = fleet::FleetErrors {
+        from: sample::NOW,
+        to: sample::NOW.plus(24 * 3_600_000),
+        errors: vec![
+            error("event", EventKind::Error.as_str(), 7),
+            error("alert", AlertKind::LowMemory.as_str(), 1),
+        ],
+        devices: vec![TroubledDevice { device_id: sample::device_id(), events: 7, alerts: 1 }],
+        exact: true,
+    };
+    Operation::get("/api/admin/telemetry/errors", "fleetErrors", "What went wrong with the fleet")
+        .of(Tag::Operations, Caller::Operator)
+        .about(
+            "Events that devices told of in their log lines, and alerts that were opened, by kind; and the twenty devices that were affected most. \
+             Up to the last hour that is over.",
+        )
+        .query::<fleet::Period>("period", "How long a time; a day when left out.")
+        .answers(200, "What went wrong", &errors)
+        .refuses_faults(&[("?period", "must be 24h, 7d or 30d")])
 }
 
 #[cfg(test)]

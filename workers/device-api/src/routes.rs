@@ -13,8 +13,8 @@ use rs1_store::health;
 
 use crate::config::Config;
 use crate::handlers::{
-    devices, diagnostics, enroll, my_devices, operators, orders, session, shares, tags, telemetry, transfers,
-    zones,
+    devices, diagnostics, enroll, fleet, my_devices, operators, orders, session, shares, tags, telemetry,
+    transfers, zones,
 };
 use crate::trail::Trail;
 use crate::world::{Ports, World};
@@ -144,6 +144,12 @@ pub enum Admin {
     AskDiagnostics,
     /// What it told.
     Diagnostics,
+    /// How the fleet is.
+    FleetHealth,
+    /// What it measured.
+    FleetMetrics,
+    /// What went wrong with it.
+    FleetErrors,
     /// What somebody tried: `history` tells.
     SecurityLog,
 }
@@ -192,6 +198,9 @@ pub const ROUTES: &[Route] = &[
     get("/api/admin/users", Endpoint::Operator(Admin::Users)),
     get("/api/admin/stats", Endpoint::Operator(Admin::Stats)),
     get("/api/admin/security-log", Endpoint::Operator(Admin::SecurityLog)),
+    get("/api/admin/telemetry/health", Endpoint::Operator(Admin::FleetHealth)),
+    get("/api/admin/telemetry/metrics", Endpoint::Operator(Admin::FleetMetrics)),
+    get("/api/admin/telemetry/errors", Endpoint::Operator(Admin::FleetErrors)),
 ];
 
 const fn get(pattern: &'static str, endpoint: Endpoint) -> Route {
@@ -460,6 +469,9 @@ async fn for_operator<P: Ports>(
         Admin::ImportOrders => orders::import(db, request).await,
         Admin::Users => operators::users(db, request).await,
         Admin::Stats => operators::stats(db, &world.cache, request).await,
+        Admin::FleetHealth => fleet::health(db, &world.cache, request).await,
+        Admin::FleetMetrics => fleet::metrics(db, request).await,
+        Admin::FleetErrors => fleet::errors(db, request).await,
         // As with people's: that worker looks at the token for itself.
         Admin::SecurityLog => {
             let headers = &["accept", "authorization", "cf-access-jwt-assertion"];

@@ -135,6 +135,9 @@ impl Scene {
                 | Admin::Stats
                 | Admin::AskDiagnostics
                 | Admin::Diagnostics
+                | Admin::FleetHealth
+                | Admin::FleetMetrics
+                | Admin::FleetErrors
                 | Admin::SecurityLog => (&[], Vec::new()),
             },
             Endpoint::Health | Endpoint::Stranger(_) => (&[], Vec::new()),

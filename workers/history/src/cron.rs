@@ -12,6 +12,7 @@ use rs1_domain::port::{Database, PortError};
 use rs1_domain::{DeviceId, UnixMillis};
 use rs1_store::alerts::{self, Fact, Horizon};
 use rs1_store::cron;
+use rs1_store::hours::add_up;
 use rs1_store::sql::{rows, run};
 use rs1_telemetry::alert::{Alert, Alerts, OTA_FAILURES, OTA_WINDOW, PROLONGED, RESET_NEWS, SILENCE, Signal};
 
@@ -32,7 +33,11 @@ pub const SWEEP: &str = "30 * * * *";
 /// What failed. The next run sees what this one should have.
 pub async fn tick(tick: &Tick, world: &World<impl Ports>) -> Result<String, PortError> {
     cron::leased(&world.db, "history", tick, async || match tick.cron.as_str() {
-        HOURLY => compact(tick.scheduled, world).await,
+        HOURLY => {
+            let added = add_up(tick.scheduled, &world.db).await;
+            let compacted = compact(tick.scheduled, world).await;
+            Ok(format!("{}; {}", compacted?, added?))
+        }
         SWEEP => sweep(tick.scheduled, world).await,
         _ => watch(tick.scheduled, &world.db).await,
     })

@@ -7,8 +7,8 @@
 //!
 //! - [`routes`]: which handler answers which request;
 //! - [`handlers`]: one module a resource;
-//! - [`cron`]: the minute's watch, which finds what no message tells, the hourly [`compact`](mod@compact)ion of the archive, and the
-//!   hourly [`sweep`](mod@sweep);
+//! - [`cron`]: the minute's watch, which finds what no message tells, the hourly [`compact`](mod@compact)ion of the archive, the
+//!   fleet's hours, and the hourly [`sweep`](mod@sweep);
 //! - [`format`](mod@format): the same answer as JSON, NDJSON or CSV.
 //!
 //! Handlers are plain Rust over ports, so native tests run every route; only the last lines of this file know the Workers

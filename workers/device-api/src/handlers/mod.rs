@@ -4,6 +4,7 @@
 pub mod devices;
 pub mod diagnostics;
 pub mod enroll;
+pub mod fleet;
 pub mod my_devices;
 pub mod operators;
 pub mod orders;

@@ -5,7 +5,7 @@ use rs1_domain::http::JSON;
 use rs1_domain::port::{Database, KeyValue};
 use rs1_domain::time::DAY;
 use rs1_domain::{Answer, EmailAddress, Problem, RecordId, Request, UnixMillis, UserId};
-use rs1_store::fleet::{self, PeopleCounts, VersionCounts};
+use rs1_store::fleet::{self, DeviceStats, PeopleCounts, VersionCounts};
 use rs1_store::security::{self, AuditRow};
 use rs1_store::sql::{Page, first_row, rows, run};
 use rs1_store::users::{self, UserSummary};
@@ -61,22 +61,6 @@ pub struct Stats {
     pub versions: Vec<VersionCounts>,
 }
 
-/// The devices in numbers.
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[derive(Clone, Debug, Default, Serialize)]
-pub struct DeviceStats {
-    /// Enrolled.
-    pub total: i64,
-    /// Connected.
-    pub online: i64,
-    /// Heard of within a day.
-    pub active_24h: i64,
-    /// That have reported for duty at least once.
-    pub provisioned: i64,
-    /// That somebody owns.
-    pub owned: i64,
-}
-
 /// The whole in numbers, at most a minute old: this is the one question that reads the whole registry, so its answer is
 /// kept in KV for whoever asks next. What KV has lost or cannot say is counted again.
 ///
@@ -92,13 +76,7 @@ pub async fn stats(db: &impl Database, cache: &impl KeyValue, request: &Request)
     let [versions, people] = run(db, [fleet::versions(since), fleet::people(since)]).await?;
     let versions = rows::<VersionCounts>(&versions)?;
     let users = first_row::<PeopleCounts>(&people)?.ok_or_else(|| Problem::internal("no counts"))?;
-    let devices = versions.iter().fold(DeviceStats::default(), |sum, one| DeviceStats {
-        total: sum.total.saturating_add(one.devices),
-        online: sum.online.saturating_add(one.online),
-        active_24h: sum.active_24h.saturating_add(one.active_24h),
-        provisioned: sum.provisioned.saturating_add(one.provisioned),
-        owned: sum.owned.saturating_add(one.owned),
-    });
+    let devices = DeviceStats::of(&versions);
     let answer = Answer::json(200, &Stats { counted_at: request.now, devices, users, versions });
     match cache.put(key, &answer.body, seconds).await {
         Ok(()) => Ok(answer),
