@@ -33,7 +33,7 @@ const SHIM = join(ROOT, 'shared', 'platform', 'shim.js');
  * Workers whose routes are many and whose CPU time is D1's, not theirs: built for size throughout, hashing and JSON included.
  * The others keep the release profile's speed where it shows.
  */
-const SMALL = new Set(['device-api', 'health', 'history', 'ota']);
+const SMALL = new Set(['device-api', 'health', 'history', 'ota', 'status']);
 const SMALLEST = ['sha2', 'hmac', 'aes', 'serde_json']
   .map((name) => `profile.release.package.${name}.opt-level="z"`)
   .concat('profile.release.opt-level="z"')

@@ -17,6 +17,7 @@ import { SetupError, duration } from './lib/say.mjs';
 import { countCargoTests, countNodeTests } from './lib/test-output.mjs';
 import { configPath } from './lib/wrangler-config.mjs';
 import { setUp } from './toolchain.mjs';
+import { checkWatch } from './watch.mjs';
 import { checkWorkflows } from './workflows.mjs';
 
 /** Everything compiles natively; of the platform crate, the parts that need no runtime have tests. */
@@ -62,6 +63,7 @@ const STAGES = [
   },
   { id: 'tools', title: 'tests of the tools', run: (tools) => nodeTests(tools, join('tools', 'tests')) },
   { id: 'workflows', title: 'GitHub workflows', run: workflows },
+  { id: 'watch', title: 'rules for Prometheus, and the dashboard', run: watch },
   { id: 'delivery', title: 'provisioning and deploying', run: (tools) => nodeTests(tools, join('tests', 'delivery'), DELIVERY_TIMEOUT_MS) },
   { id: 'clippy', title: 'clippy', run: (tools) => clippy('clippy', tools.env, [...NATIVE, '--all-targets', '--all-features']) },
   { id: 'clippy-wasm', title: 'clippy for wasm32', run: (tools) => clippy('clippy for wasm32', tools.wasmEnv, WASM) },
@@ -86,6 +88,11 @@ async function oneCheck(env, command, args, { hideStdout = false } = {}) {
 
 async function workflows(tools) {
   const { passed, faults } = await checkWorkflows(tools, join(ROOT, '.github', 'workflows'));
+  return { passed, failed: faults.length, output: faults.join('\n\n') };
+}
+
+async function watch() {
+  const { passed, faults } = await checkWatch();
   return { passed, failed: faults.length, output: faults.join('\n\n') };
 }
 

@@ -10,13 +10,16 @@
 //   worker-build        as new as the crate `worker`: turns a crate into a Workers bundle
 //   wasm-bindgen        as new as the crate `wasm-bindgen`: writes the JavaScript side
 //   Python programs     zizmor, schemathesis and what they need, for `npm test` (lib/python-tools.mjs)
+//   Chromium, promtool  which `npm test` looks at the status page and at the rules for Prometheus with (lib/browser.mjs, lib/promtool.mjs)
 //
 // `RS1_CACHE` moves the cache (default ~/.cache/rs1-cloud); `RS1_WASM_TOOLCHAIN=rustup|debian` insists on one way.
 
 import { dirname, join } from 'node:path';
+import { ensureBrowser } from './lib/browser.mjs';
 import { ensureCargoTool } from './lib/cargo-tools.mjs';
 import { ensurePackages } from './lib/npm.mjs';
 import { ROOT } from './lib/paths.mjs';
+import { ensurePromtool } from './lib/promtool.mjs';
 import { ensurePythonTools } from './lib/python-tools.mjs';
 import { checkNativeRust, ensureCompilers, ensureLinters, ensureOpenSsl, pathWith } from './lib/rust.mjs';
 import { duration, note } from './lib/say.mjs';
@@ -75,6 +78,8 @@ export async function setUp(level = 'test') {
   if (needs('test')) {
     await ensureLinters(env, rust);
     await ensurePythonTools(env);
+    await ensurePromtool();
+    await ensureBrowser();
   }
   if (!needs('wasm')) return toolchain;
 

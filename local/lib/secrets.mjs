@@ -17,6 +17,7 @@ const GENERATED = {
   PAGERDUTY_ROUTING_KEY: () => randomBytes(16).toString('hex'),
   SLACK_WEBHOOK_URL: () => `http://slack.localhost/services/T0/B0/${text()}`,
   NOTICE_WEBHOOK_SECRET: text,
+  METRICS_TOKEN: text,
 };
 
 /** A full set that lives nowhere but in memory. @returns {Record<string, string>} */

@@ -18,12 +18,14 @@ export const HEALTH = {
   telemetry: { host: 'api.localhost', path: '/webhook/health' },
   history: { host: 'api.localhost', path: '/api/history/health' },
   ota: { host: 'ota.localhost', path: '/health' },
+  status: { host: 'status.localhost', path: '/page/health' },
   health: { host: 'status.localhost', path: '/health' },
 };
 
 /** Secrets that a worker takes if they are there, for which wrangler has no word. */
 const OPTIONAL_SECRETS = {
   health: ['PAGERDUTY_ROUTING_KEY', 'SLACK_WEBHOOK_URL', 'NOTICE_WEBHOOK_SECRET'],
+  status: ['METRICS_TOKEN'],
 };
 
 /** Configuration that becomes a Miniflare option below, or means nothing on one machine. */

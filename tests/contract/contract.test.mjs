@@ -100,7 +100,7 @@ describe('the API and its document', () => {
 });
 
 /** What schemathesis is told. @param {Record<string, string>} tokens @param {string[]} spans operations */
-function configuration({ person, operator, broker }, spans) {
+function configuration({ person, operator, broker, scraper }, spans) {
   return `
 seed = ${SEED}
 continue-on-failure = true
@@ -135,5 +135,6 @@ checks.${check}.enabled = false
 person = { bearer = "${person}" }
 operator = { bearer = "${operator}" }
 broker = { api_key = "${broker}" }
+scraper = { bearer = "${scraper}" }
 `;
 }

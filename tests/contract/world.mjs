@@ -142,7 +142,7 @@ export async function makeWorld(cloud, directory) {
 
   const about = (id) => ({ id: [...id, ANOTHER] });
   return {
-    tokens: { person: ada.token, operator: token, broker: cloud.secrets.WEBHOOK_SECRET },
+    tokens: { person: ada.token, operator: token, broker: cloud.secrets.WEBHOOK_SECRET, scraper: cloud.secrets.METRICS_TOKEN },
     images,
     /** What an example's device and address become. */
     stands: [

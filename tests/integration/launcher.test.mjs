@@ -37,7 +37,7 @@ test('crons are read as Cloudflare reads them', () => {
 test('secrets are made once, and what people wrote stays', () => {
   const path = join(directory, 'vars', 'dev.vars');
   const first = ensureSecrets(path);
-  const all = ['DEVICE_KEK', 'EMQX_API_KEY', 'JWT_SECRET', 'NOTICE_WEBHOOK_SECRET', 'PAGERDUTY_ROUTING_KEY', 'SIGNING_KEY', 'SLACK_WEBHOOK_URL', 'WEBHOOK_SECRET'];
+  const all = ['DEVICE_KEK', 'EMQX_API_KEY', 'JWT_SECRET', 'METRICS_TOKEN', 'NOTICE_WEBHOOK_SECRET', 'PAGERDUTY_ROUTING_KEY', 'SIGNING_KEY', 'SLACK_WEBHOOK_URL', 'WEBHOOK_SECRET'];
   assert.deepEqual(first.made.sort(), all);
   assert.match(first.secrets.DEVICE_KEK, /^[0-9a-f]{64}$/);
   assert.match(first.secrets.EMQX_API_KEY, /^rs1-local:.{40,}$/);

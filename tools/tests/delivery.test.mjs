@@ -107,6 +107,7 @@ test('each worker is asked for its health where its first route leads', () => {
     telemetry: 'api.optic.works/webhook/health',
     history: 'api.optic.works/api/history/health',
     ota: 'ota.optic.works/health',
+    status: 'status.optic.works/page/health',
     health: 'status.optic.works/health',
   });
 });
@@ -115,7 +116,7 @@ test('a worker comes after those that it calls', () => {
   const order = openProject('staging').workers.map(({ worker }) => worker);
   assert.equal(order.at(-1), 'health');
   assert.ok(order.indexOf('history') < order.indexOf('device-api'), order.join());
-  assert.equal(new Set(order).size, 5);
+  assert.equal(new Set(order).size, 6);
 });
 
 test('an environment that is not deployed to is refused', () => {

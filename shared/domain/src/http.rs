@@ -180,8 +180,15 @@ pub const NDJSON: &str = "application/x-ndjson";
 /// `text/csv` (RFC 4180), in UTF-8, its first line a header.
 pub const CSV: &str = "text/csv; charset=utf-8; header=present";
 
+/// `text/html`, in UTF-8.
+pub const HTML: &str = "text/html; charset=utf-8";
+/// `application/atom+xml` (RFC 4287), in UTF-8.
+pub const ATOM: &str = "application/atom+xml; charset=utf-8";
+/// Prometheus' text format.
+pub const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
+
 /// The content types of every body that our workers compose.
-pub const CONTENT_TYPES: [&str; 4] = [JSON, PROBLEM_JSON, NDJSON, CSV];
+pub const CONTENT_TYPES: [&str; 7] = [JSON, PROBLEM_JSON, NDJSON, CSV, HTML, ATOM, METRICS];
 
 impl Answer {
     /// An answer with a JSON body.

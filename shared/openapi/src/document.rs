@@ -91,6 +91,10 @@ pub fn document(version: &str, operations: Vec<Operation>) -> Result<Value, Stri
                     "type": "apiKey", "in": "header", "name": "X-Webhook-Secret",
                     "description": "The secret that EMQX shares with us.",
                 },
+                "scraper": {
+                    "type": "http", "scheme": "bearer",
+                    "description": "`METRICS_TOKEN`, which an operators' Prometheus has.",
+                },
             },
         },
     });
@@ -155,6 +159,7 @@ impl Writer {
             Caller::Person => json!([{"person": []}]),
             Caller::Operator => json!([{"operator": []}, {"access": []}]),
             Caller::Broker => json!([{"broker": []}]),
+            Caller::Scraper => json!([{"scraper": []}]),
         };
         let parameters: Vec<_> =
             operation.parameters.into_iter().map(|parameter| self.parameter(parameter)).collect();

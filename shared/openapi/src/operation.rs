@@ -127,6 +127,8 @@ pub enum Caller {
     Broker,
     /// A device, by a link that we signed.
     Link,
+    /// An operators' Prometheus.
+    Scraper,
 }
 
 pub(crate) enum ParameterSchema {
@@ -566,7 +568,7 @@ impl Operation {
         let is_counted = match self.caller {
             Caller::Stranger | Caller::Person => true,
             Caller::Operator => self.host == Host::Api,
-            Caller::Anybody | Caller::Broker | Caller::Link => false,
+            Caller::Anybody | Caller::Broker | Caller::Link | Caller::Scraper => false,
         };
         if is_counted {
             let problem = Problem::too_many_requests("this is one request too many for a minute", 17);
@@ -587,6 +589,10 @@ impl Operation {
             }
             Caller::Operator => self
                 .refuses_with(bearer("an operator's token is needed, and this is none that is good"), None),
+            Caller::Scraper => self.refuses_with(
+                bearer("the token of the metrics is needed, and this is none that is good"),
+                None,
+            ),
             Caller::Broker => self.refuses(Kind::Unauthenticated, "X-Webhook-Secret is missing or not good"),
             Caller::Anybody | Caller::Stranger | Caller::Link => self,
         };

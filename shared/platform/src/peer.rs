@@ -23,7 +23,8 @@ extern "C" {
 }
 
 /// The headers of an answer that are passed on; the rest is as this worker has it.
-const HEADERS: [&str; 4] = ["allow", "etag", "link", "retry-after"];
+const HEADERS: [&str; 7] =
+    ["allow", "cache-control", "content-security-policy", "etag", "link", "retry-after", "www-authenticate"];
 
 /// Another worker.
 #[derive(Clone, Copy, Debug)]
@@ -64,7 +65,9 @@ impl Peer for ServiceBinding<'_> {
             Some(content_type) if !body.is_null() => {
                 Answer::streamed(status, content_type, Stream::new(body))
             }
-            _ => Answer::empty(status),
+            // To HEAD.
+            Some(content_type) => Answer::text(status, content_type, String::new()),
+            None => Answer::empty(status),
         };
         while let (Some(name), Some(value)) = (lines.next(), lines.next()) {
             if let Some(name) = HEADERS.into_iter().find(|known| *known == name) {

@@ -17,7 +17,8 @@
 //! - [`backups`]: how far each backup has come, and the schema that a backup reads;
 //! - [`notices`]: what people are told, and the outbox that sees to it;
 //! - [`cron`]: leases of cron triggers;
-//! - [`checks`]: rounds of checks and what they found; [`incidents`]: what followed from it, and maintenance windows;
+//! - [`checks`]: rounds of checks and what they found; [`incidents`]: what followed from it, and maintenance windows; [`status`]: what the page shows
+//!   of both;
 //! - [`health`]: what every worker's health route checks;
 //! - [`rotations`]: when secrets were replaced;
 //! - [`sql`]: decoding rows, paging;
@@ -62,6 +63,7 @@ pub mod rollups;
 pub mod rotations;
 pub mod security;
 pub mod sql;
+pub mod status;
 pub mod telemetry;
 pub mod users;
 pub mod watch;

@@ -22,7 +22,8 @@ use rs1_store::sql::PageRequest;
 use rs1_store::telemetry::RollupRow;
 use rs1_store::{
     Statement, access, alerts, backups, checks, cron, devices, diagnostics, firmware, fleet, idempotency,
-    incidents, notices, objects, orders, rollouts, rotations, security, telemetry, users, watch, zones,
+    incidents, notices, objects, orders, rollouts, rotations, security, status, telemetry, users, watch,
+    zones,
 };
 use rs1_telemetry::alert::{Alerts, Kind, Signal};
 
@@ -143,6 +144,11 @@ fn check_statements() -> Vec<Statement> {
         incidents::declare(&window).unwrap(),
         incidents::end_window("mnt-1", "ada", NOW),
         incidents::prune_windows(NOW, 10),
+        status::checks(),
+        status::days("2026-01-20"),
+        status::incidents(&border),
+        status::steps(&border),
+        status::backlog(),
     ]
 }
 

@@ -17,6 +17,7 @@ pub fn operations() -> Vec<Operation> {
         rs1_worker_history::document::operations(),
         rs1_worker_ota::document::operations(),
         rs1_worker_health::document::operations(),
+        rs1_worker_status::document::operations(),
     ]
     .into_iter()
     .flatten()

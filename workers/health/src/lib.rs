@@ -29,6 +29,7 @@ mod worker {
     use rs1_domain::config::BadConfig;
     use rs1_platform::d1::D1;
     use rs1_platform::http_client::{HttpClient, WebCrypto};
+    use rs1_platform::peer::ServiceBinding;
     use rs1_platform::probe::Bindings;
     use rs1_platform::r2::{R2, StreamGzip};
     use rs1_platform::random::Crypto;
@@ -64,6 +65,7 @@ mod worker {
         type Probes = Bindings<'a>;
         type Signatures = WebCrypto;
         type Messenger = HttpClient;
+        type Peer = ServiceBinding<'a>;
         type Random = Crypto;
     }
 
@@ -82,6 +84,7 @@ mod worker {
             probes: Bindings::new(env),
             signatures: WebCrypto,
             messenger: HttpClient,
+            status: ServiceBinding::new(env, "STATUS"),
             random: Crypto,
             keys: KEYS.with(|keys| *keys),
             clock: &clock::now,

@@ -1,9 +1,11 @@
 //! Which handler answers which request on status.optic.works.
 //!
-//! Everything below `/admin` needs an operator, and is audited before it is carried out.
+//! Everything below `/admin` needs an operator, and is audited before it is carried out. The page, and what belongs to it, is the worker
+//! `status`'s: see there why.
 
 use rs1_api::{audit, operator};
 use rs1_domain::config::BadConfig;
+use rs1_domain::port::Peer;
 use rs1_domain::{Answer, Method, Problem, Request, limits};
 use rs1_ops::notice::Channel;
 use rs1_store::health;
@@ -32,6 +34,8 @@ pub enum Route<'a> {
     NoticeTest,
     /// Another try of a notice.
     NoticeRetry(&'a str),
+    /// What the worker `status` answers, by its path.
+    Passed(&'static str),
     /// What is checked.
     Checks,
     /// The incidents.
@@ -46,9 +50,15 @@ pub enum Route<'a> {
     Window(&'a str),
 }
 
+/// What is for the worker `status`.
+const PASSED: [&str; 4] = ["/", "/status.json", "/feed.atom", "/metrics"];
+
 impl<'a> Route<'a> {
     /// The route of a path.
     pub fn of(path: &'a str) -> Option<Self> {
+        if let Some(passed) = PASSED.into_iter().find(|passed| *passed == path) {
+            return Some(Self::Passed(passed));
+        }
         let segments: Vec<_> = path.strip_prefix('/')?.split('/').collect();
         Some(match *segments.as_slice() {
             ["health"] => Self::Health,
@@ -78,6 +88,7 @@ impl<'a> Route<'a> {
             Self::Notices => "/admin/notices",
             Self::NoticeTest => "/admin/notices/test",
             Self::NoticeRetry(_) => "/admin/notices/{id}/retry",
+            Self::Passed(path) => path,
             Self::Checks => "/admin/checks",
             Self::Incidents => "/admin/incidents",
             Self::Incident(_) => "/admin/incidents/{id}",
@@ -94,6 +105,7 @@ impl<'a> Route<'a> {
             Self::Window(_) => &[Method::Delete],
             Self::Health
             | Self::Watch
+            | Self::Passed(_)
             | Self::Backup(_)
             | Self::Notices
             | Self::Checks
@@ -148,6 +160,9 @@ async fn answer(
         return Err(Problem::method_not_allowed(route.methods()));
     }
     let db = &world.db;
+    if let Route::Passed(_) = route {
+        return Ok(world.status.pass(request, &["authorization"]).await?);
+    }
     if *route == Route::Health {
         let mut health = health::look("health", config.map(|_| ()), db).await;
         if let Ok(config) = config {
@@ -168,7 +183,7 @@ async fn answer(
             .await?;
     audit::admin_access(db, &world.random, &operator, route.pattern(), route.target(), request).await?;
     match (route, request.method) {
-        (Route::Health, _) => Err(Problem::internal("it was answered above")),
+        (Route::Health | Route::Passed(_), _) => Err(Problem::internal("it was answered above")),
         (Route::Backups, Method::Post) => backups::create(db, &operator, request).await,
         (Route::Backups, _) => backups::list(db, request).await,
         (Route::Watch, _) => backups::watched(db, request).await,
@@ -219,7 +234,9 @@ mod tests {
             ("/admin/notices/ntc-1", None),
             ("/admin/notices//retry", None),
             ("/admin", None),
-            ("/", None),
+            ("/", Some(Route::Passed("/"))),
+            ("/metrics", Some(Route::Passed("/metrics"))),
+            ("/page/health", None),
         ] {
             assert_eq!(Route::of(path), route, "{path}");
         }

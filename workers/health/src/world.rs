@@ -6,7 +6,7 @@ use std::cell::RefCell;
 use rs1_auth::jwt::KeyCache;
 use rs1_domain::UnixMillis;
 use rs1_domain::port::{
-    Database, DocumentSource, Gzip, Messenger, Probes, Random, Reader, Shelf, SignatureVerifier, Vault,
+    Database, DocumentSource, Gzip, Messenger, Peer, Probes, Random, Reader, Shelf, SignatureVerifier, Vault,
 };
 
 /// The kinds of ports: the runtime's in the worker, doubles in native tests.
@@ -27,6 +27,8 @@ pub trait Ports {
     type Signatures: SignatureVerifier;
     /// Sends what people are told.
     type Messenger: Messenger;
+    /// Other workers.
+    type Peer: Peer;
     /// Randomness.
     type Random: Random;
 }
@@ -51,6 +53,8 @@ pub struct World<'a, P: Ports> {
     pub signatures: P::Signatures,
     /// Sends what people are told.
     pub messenger: P::Messenger,
+    /// The worker that answers the page.
+    pub status: P::Peer,
     /// Randomness.
     pub random: P::Random,
     /// The operators' keys as fetched last; lives as long as the isolate.

@@ -159,7 +159,7 @@ fn health_says_what_is_wrong_and_nothing_else_is_here() {
     let ask = |method, path: &str| cloud.send(cloud.request(method, path, Vec::new()));
     assert_eq!(ask(Method::Get, "/health").status, 200);
     assert_eq!(ask(Method::Post, "/health").status, 405);
-    assert_eq!(ask(Method::Get, "/").status, 404);
+    assert_eq!(ask(Method::Get, "/admin").status, 404);
     cloud.db.fail(Some(Failure::BeforeCommit));
     assert_eq!(ask(Method::Get, "/health").status, 503);
     cloud.db.fail(None);

@@ -13,7 +13,7 @@ use rs1_domain::port::{Answered, Backlog, Database, PortError, Probes, Question,
 use rs1_domain::security::SecurityKind;
 use rs1_domain::{Answer, Method, Request, RequestId, UnixMillis};
 use rs1_store::doubles::{
-    AnySignature, Certificates, Counting, LibraryGzip, MemoryMessenger, MemoryShelf, MemoryVault,
+    AnySignature, Certificates, Counting, LibraryGzip, MemoryMessenger, MemoryPeer, MemoryShelf, MemoryVault,
 };
 use rs1_store::native::NativeDatabase;
 use rs1_store::security::{self, SecurityRow, Wanted};
@@ -34,6 +34,7 @@ pub struct Cloud {
     pub firmware: MemoryShelf,
     pub company: MemoryShelf,
     pub messenger: MemoryMessenger,
+    pub status: MemoryPeer,
     pub random: Counting,
     pub keys: RefCell<KeyCache>,
     pub now: Cell<UnixMillis>,
@@ -70,6 +71,7 @@ impl Cloud {
             firmware: MemoryShelf::default(),
             company: MemoryShelf::default(),
             messenger: MemoryMessenger::default(),
+            status: MemoryPeer::default(),
             random: Counting::default(),
             keys: RefCell::new(KeyCache::new()),
             now: Cell::new(NOW),
@@ -146,6 +148,7 @@ impl Cloud {
             probes: Looking { outside: &self.outside, now: &self.now },
             signatures: AnySignature,
             messenger: &self.messenger,
+            status: &self.status,
             random: &self.random,
             keys: &self.keys,
             clock,
@@ -193,6 +196,7 @@ impl<'a> Ports for Doubles<'a> {
     type Probes = Looking<'a>;
     type Signatures = AnySignature;
     type Messenger = &'a MemoryMessenger;
+    type Peer = &'a MemoryPeer;
     type Random = &'a Counting;
 }
 
