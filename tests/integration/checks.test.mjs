@@ -6,6 +6,7 @@ import { createServer } from 'node:http';
 import { after, before, beforeEach, describe, test } from 'node:test';
 import { HOST } from '../../local/lib/ports.mjs';
 import { isProblem, isStatus } from './fixtures/expect.mjs';
+import { ulidOf } from './fixtures/status.mjs';
 import { eventually, startHarness } from './support/harness.mjs';
 
 const OFTEN = '*/5 * * * *';
@@ -235,6 +236,19 @@ describe('our own parts', () => {
     assert.deepEqual(broker.explains.sort(), ['emqx-connections', 'emqx-messages']);
     assert.ok(!json.items.some(({ subject }) => subject.startsWith('emqx-')), 'what follows from it is no incident of its own');
 
+    // Thirty devices say nothing any more: that is a part of it, and no page of its own.
+    const numbers = 'WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 30)';
+    await cloud.rows(`${numbers} INSERT INTO devices (device_id, mac_address, sealed_key, enrolled_at, enrolled_by) SELECT printf('%032x', i), i, '1.x', 1, 'ada' FROM n`);
+    await cloud.rows(
+      `INSERT INTO alerts (alert_id, device_id, kind, severity, opened_at, last_at, occurrences, detail, generation)
+       SELECT ?1 || substr(device_id, 17), device_id, 'device_offline', 'warning', ?2, ?2, 1, 'it says nothing', 1 FROM devices`,
+      ulidOf('alr', Date.now()),
+      Date.now(),
+    );
+    await cloud.cron('health', '* * * * *', new Date('2026-11-21T05:00:00Z'));
+    const silence = await cloud.rows("SELECT what, dedup_key, summary FROM notices WHERE source = 'alert'");
+    assert.deepEqual(silence, [{ what: 'info', dedup_key: `incident-${broker.incident_id}`, summary: `30 devices: device_offline (because of ${broker.title})` }]);
+
     const acknowledged = await ask('POST', `/admin/incidents/${broker.incident_id}/ack`, { body: { note: 'on it' } });
     isStatus(acknowledged, 200);
     assert.equal(acknowledged.json.acknowledged_by, 'operator@optic.works');
@@ -246,7 +260,7 @@ describe('our own parts', () => {
     const { json: over } = await ask('GET', `/admin/incidents/${broker.incident_id}`);
     assert.deepEqual(over.timeline.map(({ what }) => what), ['opened', 'explains', 'explains', 'acknowledged', 'resolved']);
     const told = await cloud.rows('SELECT what FROM notices WHERE dedup_key = ? ORDER BY seq', `incident-${broker.incident_id}`);
-    assert.deepEqual(told.map(({ what }) => what), ['trigger', 'acknowledge', 'resolve']);
+    assert.deepEqual(told.map(({ what }) => what), ['trigger', 'info', 'acknowledge', 'resolve']);
   });
 
   test('maintenance keeps quiet what it names', async () => {

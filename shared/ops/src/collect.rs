@@ -3,7 +3,9 @@
 //! - **Devices' alerts** are told one by one while they are few: five of a kind within ten minutes. From the sixth on they are a
 //!   *wave*, one subject however many devices: told when it begins, whenever it has doubled, and when the last of them is well
 //!   again. 10,000 devices make 15 notices and one page.
-//! - **Silent devices** are no critical alerts, each for itself; twenty of them within ten minutes are a wave as well.
+//! - **Silent devices** are no critical alerts, each for itself; twenty of them within ten minutes are a wave as well. While an
+//!   incident explains them (EMQX is down), they are told of with that, and wake nobody once more; a wave that was told before is
+//!   closed. If they are silent still when the incident is over and a while has passed, they are a wave like any other.
 //! - **Halts** of rollouts are told one by one, and over when somebody resumes or aborts, or when the rollout completes. One that
 //!   the engine aborted has no end: whoever looked into it closes it.
 //! - **The security log's** high rows are told one by one, sixty of a kind within ten minutes; what comes above that is told
@@ -13,11 +15,14 @@
 //! [`Collector`] is all that has to be remembered from one run to the next. It is written in the transaction that tells and
 //! takes, so every entry is told by one run.
 
+use std::fmt::Write as _;
+
 use rs1_domain::time::{MINUTE, as_millis};
 use rs1_domain::{RecordId, UnixMillis, json};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, json};
 
+use crate::incident::{Cause, Explanation};
 use crate::notice::{Notice, Severity, Source, What};
 
 /// How long what comes one by one is counted.
@@ -74,6 +79,9 @@ struct Wave {
     well: u32,
     /// How many there were when it was told last; 0: it was not.
     told: u32,
+    /// The incident that it is told of with.
+    #[serde(default)]
+    under: Option<Explanation>,
 }
 
 /// An entry of the outbox of alerts.
@@ -214,7 +222,8 @@ impl Run<'_> {
         }
         if kind.told >= ALERTS {
             let dedup_key = format!("alerts:{}:{}", entry.kind, entry.alert_id);
-            kind.wave = Some(Wave { dedup_key, since: entry.at.0, devices: 1, well: 0, told: 0 });
+            kind.wave =
+                Some(Wave { dedup_key, since: entry.at.0, devices: 1, well: 0, told: 0, under: None });
             return;
         }
         kind.told = kind.told.saturating_add(1);
@@ -247,7 +256,10 @@ impl Run<'_> {
 
     /// Tells how the wave of a kind has grown, and that it is over.
     fn ride(&mut self, place: usize) {
-        let Some(kind) = self.collector.alerts.get_mut(place) else { return };
+        // Silence is told by its own rules.
+        let Some(kind) = self.collector.alerts.get_mut(place).filter(|kind| kind.name != OFFLINE) else {
+            return;
+        };
         let Some(wave) = &mut kind.wave else { return };
         let name = kind.name.clone();
         let grown = wave.told == 0 || wave.devices >= wave.told.saturating_mul(2);
@@ -278,39 +290,93 @@ impl Run<'_> {
         }
     }
 
-    /// Since when [`silent`](Self::silent) wants to have silent devices counted.
-    pub fn silent_since(&self) -> UnixMillis {
-        let wave = self
-            .collector
-            .alerts
-            .iter()
-            .find(|kind| kind.name == OFFLINE)
-            .and_then(|kind| kind.wave.as_ref());
-        wave.map_or_else(|| self.now.plus(-WINDOW), |wave| UnixMillis(wave.since))
+    fn wave_of_silence(&self) -> Option<&Wave> {
+        self.collector.alerts.iter().find(|kind| kind.name == OFFLINE)?.wave.as_ref()
     }
 
-    /// Tells of silent devices, which are so many.
-    pub fn silent(&mut self, devices: u32) {
-        let since = self.silent_since();
-        let now = self.now;
-        let place = {
-            let kind = kind_of(&mut self.collector.alerts, OFFLINE, now);
-            match &mut kind.wave {
-                None if devices < SILENT => return,
-                None => {
-                    let dedup_key = format!("alerts:{OFFLINE}:{}", now.0);
-                    kind.wave = Some(Wave { dedup_key, since: since.0, devices, well: 0, told: 0 });
-                }
-                Some(wave) => {
-                    wave.devices = wave.devices.max(devices);
-                    wave.well = if devices < SILENT.div_euclid(2) { wave.devices } else { 0 };
-                }
-            }
-            self.collector.alerts.iter().position(|kind| kind.name == OFFLINE)
+    /// Since when [`silent`](Self::silent) wants to have silent devices counted.
+    pub fn silent_since(&self) -> UnixMillis {
+        self.wave_of_silence().map_or_else(|| self.now.plus(-WINDOW), |wave| UnixMillis(wave.since))
+    }
+
+    /// Whether [`silent`](Self::silent) has to know why so many may be silent.
+    pub fn asks_why(&self, devices: u32) -> bool {
+        devices >= SILENT || self.wave_of_silence().is_some()
+    }
+
+    /// Tells of silent devices, which are so many, and why that may be. While it is in doubt why, nothing begins and nothing grows.
+    pub fn silent(&mut self, devices: u32, cause: &Cause) {
+        let (since, now) = (self.silent_since(), self.now);
+        let before = kind_of(&mut self.collector.alerts, OFFLINE, now).wave.take();
+        let mut wave = match before {
+            None if devices < SILENT => return,
+            None => Wave { dedup_key: silence(now), since: since.0, devices, well: 0, told: 0, under: None },
+            Some(wave) => Wave { devices: wave.devices.max(devices), ..wave },
         };
-        if let Some(place) = place {
-            self.ride(place);
+        let over = devices < SILENT.div_euclid(2);
+        wave.well = if over { wave.devices } else { 0 };
+        match cause {
+            Cause::Incident(incident) if wave.under.as_ref() != Some(incident) => {
+                if wave.under.is_some() {
+                    wave.told = 0;
+                } else if wave.told > 0 {
+                    self.end_of_its_own(&wave, incident);
+                }
+                (wave.under, wave.dedup_key) = (Some(incident.clone()), silence(now));
+            }
+            // It outlasts what explained it, and is its own matter from now on.
+            Cause::Unknown if wave.under.is_some() && !over => {
+                wave = Wave { dedup_key: silence(now), devices, told: 0, under: None, ..wave };
+            }
+            _ => {}
         }
+        let grown = wave.told == 0 || wave.devices >= wave.told.saturating_mul(2);
+        if grown && !over && *cause != Cause::Doubt {
+            wave.told = wave.devices;
+            self.tell_silence(&wave, What::Trigger, &wave.devices.to_string(), "");
+        }
+        if over && wave.told > 0 {
+            self.tell_silence(&wave, What::Resolve, "over", ", and all are well again");
+        }
+        kind_of(&mut self.collector.alerts, OFFLINE, now).wave = (!over).then_some(wave);
+    }
+
+    /// Closes what was told before it was known that an incident explains it.
+    fn end_of_its_own(&mut self, wave: &Wave, incident: &Explanation) {
+        let end = format!(", which {} explains: {}", incident.incident_id, incident.title);
+        self.tell_silence(&Wave { under: None, ..wave.clone() }, What::Resolve, "explained", &end);
+    }
+
+    /// Tells of a wave of silence; with its incident, if it has one: there nothing begins or ends but the incident.
+    fn tell_silence(&mut self, wave: &Wave, what: What, which: &str, end: &str) {
+        let Wave { dedup_key, since, devices, well, under, .. } = wave;
+        let mut detail =
+            json!({"kind": OFFLINE, "devices": devices, "well_again": well, "since": UnixMillis(*since)});
+        let (mut said, mut summary) =
+            (format!("{dedup_key}:{which}"), format!("{devices} devices: {OFFLINE}{end}"));
+        let (what, severity, key) = match under {
+            None => (what, Severity::Critical, dedup_key.clone()),
+            Some(Explanation { incident_id, title }) => {
+                let _ = write!(said, ":{incident_id}");
+                let _ = write!(summary, " (because of {title})");
+                if let Some(detail) = detail.as_object_mut() {
+                    detail.insert("incident_id".to_owned(), Value::String(incident_id.clone()));
+                }
+                (What::Info, Severity::Info, format!("incident-{incident_id}"))
+            }
+        };
+        let telling = Telling {
+            source: Source::Alert,
+            what,
+            severity,
+            component: "devices",
+            key: &key,
+            said,
+            summary,
+            at: self.now,
+            detail,
+        };
+        self.tell(telling);
     }
 
     /// Tells of what triggers left word of.
@@ -535,6 +601,11 @@ pub fn test(name: &str, by: &str, now: UnixMillis, id: &mut dyn FnMut() -> Strin
     })
 }
 
+/// What a wave of silence that begins then is about.
+fn silence(at: UnixMillis) -> String {
+    format!("alerts:{OFFLINE}:{}", at.0)
+}
+
 /// The border of alerts that began since then.
 pub fn border(since: UnixMillis) -> RecordId {
     RecordId::generate("alr", since, [0; 10])
@@ -683,7 +754,7 @@ mod tests {
             let mut since = NOW;
             let told = desk.run(now, |run| {
                 since = run.silent_since();
-                run.silent(devices);
+                run.silent(devices, &Cause::Unknown);
             });
             (short(&told), now.since(since).div_euclid(MINUTE))
         };
@@ -695,6 +766,64 @@ mod tests {
         let over = (What::Resolve, "10000 devices: device_offline, and all are well again".to_owned());
         assert_eq!(silent(51, 9), (vec![over], 60));
         assert_eq!(silent(52, 9), (vec![], 10));
+    }
+
+    fn incident(name: &str) -> Cause {
+        let (incident_id, title) = (format!("inc-{name}"), format!("{name} does not answer"));
+        Cause::Incident(Explanation { incident_id, title })
+    }
+
+    #[test]
+    fn silence_that_an_incident_explains_is_told_with_it() {
+        let mut desk = Desk::default();
+        let mut silent = |minutes: i64, devices, cause: &Cause| {
+            desk.run(NOW.plus(minutes * MINUTE), |run| {
+                assert_eq!(run.asks_why(devices), minutes != 9, "{minutes}");
+                run.silent(devices, cause);
+            })
+        };
+        let emqx = incident("emqx");
+        assert_eq!(silent(0, 30, &Cause::Doubt), [], "it may be explained in a moment");
+        let told = silent(1, 40, &emqx);
+        assert_eq!(
+            short(&told),
+            [(What::Info, "40 devices: device_offline (because of emqx does not answer)".to_owned())]
+        );
+        assert_eq!(
+            (told[0].dedup_key.as_str(), &told[0].detail["incident_id"]),
+            ("incident-inc-emqx", &json!("inc-emqx"))
+        );
+        assert_eq!(silent(2, 79, &emqx), []);
+        assert_eq!(silent(3, 80, &emqx).len(), 1, "twice as many");
+        assert_eq!(silent(4, 500, &Cause::Doubt), [], "it is over, and they come back");
+        let over = (
+            What::Info,
+            "500 devices: device_offline, and all are well again (because of emqx does not answer)"
+                .to_owned(),
+        );
+        assert_eq!(short(&silent(5, 9, &Cause::Doubt)), [over]);
+        assert_eq!(silent(9, 9, &Cause::Unknown), []);
+    }
+
+    #[test]
+    fn silence_that_outlasts_what_explained_it_is_told_by_itself() {
+        let mut desk = Desk::default();
+        let mut silent = |minutes: i64, devices, cause: &Cause| {
+            short(&desk.run(NOW.plus(minutes * MINUTE), |run| run.silent(devices, cause)))
+        };
+        assert_eq!(
+            silent(0, 30, &Cause::Unknown),
+            [(What::Trigger, "30 devices: device_offline".to_owned())]
+        );
+        let explained =
+            "30 devices: device_offline, which inc-emqx explains: emqx does not answer".to_owned();
+        assert_eq!(silent(1, 30, &incident("emqx")), [(What::Resolve, explained)], "nobody is woken twice");
+        assert_eq!(silent(2, 30, &incident("database")).len(), 1, "another incident has it now");
+        assert_eq!(silent(3, 30, &Cause::Doubt), []);
+        let own = silent(18, 30, &Cause::Unknown);
+        assert_eq!(own, [(What::Trigger, "30 devices: device_offline".to_owned())]);
+        assert_eq!(silent(19, 9, &Cause::Unknown).len(), 1);
+        assert!(desk.open.is_empty());
     }
 
     #[test]
@@ -831,6 +960,43 @@ mod tests {
     }
 
     proptest! {
+        /// However many devices are silent, for whatever reason: one page at most is open for them, while nothing explains them and
+        /// never while an incident does; nothing is said twice, and all is closed once they are well.
+        #[test]
+        fn silence_wakes_somebody_if_nothing_explains_it(
+            steps in prop::collection::vec((1_i64..8, 0_u32..60, 0_usize..4), 1..40)
+        ) {
+            let causes = [Cause::Unknown, Cause::Doubt, incident("emqx"), incident("database")];
+            let (mut desk, mut now, mut said) = (Desk::default(), NOW, BTreeSet::new());
+            for (minutes, devices, which) in steps.into_iter().chain([(1, 0, 0)]) {
+                now = now.plus(minutes * MINUTE);
+                let cause = &causes[which];
+                let before = desk.open.clone();
+                let told = desk.run(now, |run| run.silent(devices, cause));
+                for notice in &told {
+                    prop_assert!(said.insert(notice.said.clone()), "{} was said", notice.said);
+                    let with_incident = notice.dedup_key.starts_with("incident-");
+                    prop_assert_eq!(notice.what == What::Info, with_incident, "{:?}", notice);
+                    if notice.what == What::Resolve {
+                        prop_assert!(before.contains(&notice.dedup_key), "{} had not begun", notice.dedup_key);
+                    }
+                    if let (Cause::Incident(of), true, true) = (cause, with_incident, devices >= SILENT) {
+                        prop_assert_eq!(&notice.dedup_key, &format!("incident-{}", of.incident_id));
+                    }
+                }
+                let open = desk.open.len();
+                match cause {
+                    Cause::Incident(_) => prop_assert_eq!(open, 0),
+                    Cause::Unknown if devices >= SILENT => prop_assert_eq!(open, 1),
+                    Cause::Doubt => prop_assert!(desk.open.is_subset(&before)),
+                    Cause::Unknown => prop_assert!(open <= 1),
+                }
+                if devices < SILENT / 2 {
+                    prop_assert_eq!(open, 0);
+                }
+            }
+        }
+
         /// However alerts come and go, in whatever runs: what ends was begun, all that began is over once all are well,
         /// and nothing is said twice.
         #[test]

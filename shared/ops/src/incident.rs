@@ -32,6 +32,8 @@ const FLAPPING: i64 = HOUR;
 pub const DAMPED: usize = 6;
 /// What follows from something that was down may take so long to recover after it.
 const AFTERMATH: i64 = 15 * MINUTE;
+/// What was not looked at within this says nothing of the present.
+const LATELY: i64 = 3 * PERIOD;
 
 /// Whether a check is well, by its latest results.
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "CheckState"))]
@@ -333,16 +335,84 @@ fn follow(known: &[Known], round: &Round<'_>) -> Vec<Judged> {
     round.checks.iter().zip(round.looks).map(follow).collect()
 }
 
-impl Judged {
+impl Known {
     fn is_down(&self) -> bool {
-        self.known.state == State::Down
+        self.state == State::Down
     }
 
     /// Whether it is down, or was until a moment ago: what needs it may not have recovered.
     fn overshadows(&self, at: UnixMillis) -> bool {
-        let flipped = self.known.track.flips.last() == Some(&self.known.since.0);
-        self.is_down() || (flipped && at.since(self.known.since) < AFTERMATH)
+        let flipped = self.track.flips.last() == Some(&self.since.0);
+        self.is_down() || (flipped && at.since(self.since) < AFTERMATH)
     }
+}
+
+impl Judged {
+    fn is_down(&self) -> bool {
+        self.known.is_down()
+    }
+
+    fn overshadows(&self, at: UnixMillis) -> bool {
+        self.known.overshadows(at)
+    }
+}
+
+/// Why what a check watches may be ill through no fault of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// Nothing that is known explains it.
+    Unknown,
+    /// It is being worked on; or what it needs failed just now, or was down until a moment ago. The next rounds will tell.
+    Doubt,
+    /// What it needs is down, of which people were told.
+    Incident(Explanation),
+}
+
+/// An incident, as far as it explains something.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Explanation {
+    /// `inc-…`.
+    pub incident_id: String,
+    /// What it is, in a line.
+    pub title: String,
+}
+
+/// Says that of a check, as the rounds before `now` left things. What none of them saw lately explains nothing.
+pub fn cause(
+    check: &Check,
+    list: &[Check],
+    known: &[Known],
+    open: &[Incident],
+    windows: &[Window],
+    now: UnixMillis,
+) -> Cause {
+    if windows.iter().any(|window| window.names(check, now)) {
+        return Cause::Doubt;
+    }
+    // What it needs, and what that needs: the farther away, the later.
+    let mut needs: Vec<&Check> = list.iter().filter(|other| check.needs.contains(&other.id)).collect();
+    let mut at = 0_usize;
+    while let Some(need) = needs.get(at).copied() {
+        let is_new = |other: &&Check| need.needs.contains(&other.id) && !needs.contains(other);
+        let further: Vec<&Check> = list.iter().filter(is_new).collect();
+        needs.extend(further);
+        at = at.saturating_add(1);
+    }
+    let seen_lately = |known: &&Known| {
+        known.track.recent.last().is_some_and(|Seen(seen, ..)| now.0.saturating_sub(*seen) < LATELY)
+    };
+    let seen = |need: &Check| known.iter().find(|known| known.check_id == need.id).filter(seen_lately);
+    let incident = |need: &&Check| {
+        let has = |incident: &&Incident| {
+            incident.members.iter().any(|member| member.down && member.check_id == need.id)
+        };
+        seen(need).and_then(|_| open.iter().find(has))
+    };
+    if let Some(Incident { incident_id, title, .. }) = needs.iter().rev().find_map(incident) {
+        return Cause::Incident(Explanation { incident_id: incident_id.clone(), title: title.clone() });
+    }
+    let doubtful = |known: &Known| known.fault.is_some() || known.overshadows(now);
+    if needs.iter().filter_map(|need| seen(need)).any(doubtful) { Cause::Doubt } else { Cause::Unknown }
 }
 
 /// Says of each check that is down which of those that it needs explains it: the one farthest away.

@@ -18,13 +18,18 @@ use rs1_domain::port::{Database, Messenger, PortError, Posted, Random};
 use rs1_domain::time::{DAY, MINUTE, SECOND};
 use rs1_domain::together::together;
 use rs1_domain::{RecordId, UnixMillis, hex, json};
+use rs1_ops::check::Kind;
 use rs1_ops::collect::{self, AlertEntry, Collector, Run, Word};
+use rs1_ops::incident::{self, Cause};
 use rs1_ops::notice::{self, Channel, Notice, Reply, Tried, Unplanned, Verdict, judge};
+use rs1_store::checks::{self, CheckRow};
+use rs1_store::incidents::{self, IncidentRow, WindowRow};
 use rs1_store::notices::{self, Claimed, CollectorRow, Count, Digest, If, Key, Settled};
 use rs1_store::sql::{first_row, rows, run};
 use rs1_store::{Statement, alerts, cron};
 
 use crate::config::{Channels, Config};
+use crate::round::typed;
 use crate::world::{Ports, World};
 
 /// The trigger.
@@ -121,10 +126,9 @@ async fn collect<P: Ports>(
     config: Result<&Config, &BadConfig>,
     world: &World<'_, P>,
 ) -> Result<String, PortError> {
-    let digest_at = config.ok().and_then(|config| config.digest_at);
     let mut told = 0_usize;
     for _ in 0..COLLECTIONS {
-        let (more, number) = collect_some(digest_at, world).await?;
+        let (more, number) = collect_some(config.ok(), world).await?;
         told = told.saturating_add(number);
         if !more {
             break;
@@ -135,7 +139,7 @@ async fn collect<P: Ports>(
 
 /// Whether there was as much as it collects at once, and how many notices it made.
 async fn collect_some<P: Ports>(
-    digest_at: Option<i64>,
+    config: Option<&Config>,
     world: &World<'_, P>,
 ) -> Result<(bool, usize), PortError> {
     let (db, now) = (&world.db, (world.clock)());
@@ -155,11 +159,13 @@ async fn collect_some<P: Ports>(
     let [open, silent] = run(db, [open, notices::silent_devices(&border, SILENT)]).await?;
     run_.open = rows::<Key>(&open)?.into_iter().map(|key| key.dedup_key).collect();
     let silent = first_row::<Count>(&silent)?.map_or(0, |silent| silent.count);
+    let cause = if run_.asks_why(silent) { cause_of_silence(config, db, now).await? } else { Cause::Unknown };
     run_.wake();
     run_.alerts(&entries);
-    run_.silent(silent);
+    run_.silent(silent, &cause);
     run_.words(&words);
     let mut digest_failed = None;
+    let digest_at = config.and_then(|config| config.digest_at);
     if digest_at.is_some_and(|minute| run_.digest_is_due(minute)) {
         match digest(db, now).await {
             Ok(lines) => run_.digest(&lines),
@@ -183,6 +189,22 @@ async fn collect_some<P: Ports>(
     }
     let full = |found: usize, limit: u32| found >= usize::try_from(limit).unwrap_or(usize::MAX);
     Ok((full(entries.len(), ALERTS) || full(words.len(), WORDS), told.len()))
+}
+
+/// Why devices may be silent, as the rounds of checks left things: what explains the check of them explains silence.
+async fn cause_of_silence(
+    config: Option<&Config>,
+    db: &impl Database,
+    now: UnixMillis,
+) -> Result<Cause, PortError> {
+    let list = config.map_or(&[][..], |config| &config.checks);
+    let Some(devices) = list.iter().find(|check| matches!(check.kind, Kind::Devices { .. })) else {
+        return Ok(Cause::Unknown);
+    };
+    let [known, open, windows] =
+        run(db, [checks::list(), incidents::open(), incidents::windows_at(now)]).await?;
+    let (known, open) = (typed::<CheckRow, _>(&known)?, typed::<IncidentRow, _>(&open)?);
+    Ok(incident::cause(devices, list, &known, &open, &typed::<WindowRow, _>(&windows)?, now))
 }
 
 /// The lines of the day that ends now.

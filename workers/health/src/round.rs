@@ -164,7 +164,11 @@ async fn load(db: &impl Database, holder: &str, now: UnixMillis) -> Result<Optio
     }))
 }
 
-fn typed<Row: serde::de::DeserializeOwned, T: From<Row>>(
+/// Rows as what they are about.
+///
+/// # Errors
+/// When one cannot be read.
+pub fn typed<Row: serde::de::DeserializeOwned, T: From<Row>>(
     outcome: &port::Outcome,
 ) -> Result<Vec<T>, PortError> {
     Ok(rows::<Row>(outcome)?.into_iter().map(T::from).collect())

@@ -17,6 +17,7 @@ use rs1_domain::port::{Database, Param, Statement};
 use rs1_domain::time::{DAY, HOUR, MINUTE};
 use rs1_domain::{Answer, Method, RecordId};
 use rs1_ops::check::{Kind, read_list};
+use rs1_ops::collect;
 use rs1_store::native::Failure;
 use rs1_store::rotations::{self, Act};
 use rs1_worker_health::config::{Config, OWN_CHECKS};
@@ -720,4 +721,90 @@ fn our_own_checks_fit_the_bindings() {
         assert!(other || looked_at.iter().any(|known| known == binding), "{binding} is not checked");
     }
     assert!(checks.iter().any(|check| check.kind == Kind::D1 && check.id == "database"));
+}
+
+/// So many devices fell silent just now.
+fn silent(cloud: &Cloud, devices: i64) {
+    change(
+        cloud,
+        "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?1)
+         INSERT INTO devices (device_id, mac_address, sealed_key, enrolled_at, enrolled_by) SELECT printf('%032x', i), i, '1.x', 1, 'ada' FROM n",
+        vec![Param::Int(devices)],
+    );
+    change(
+        cloud,
+        "INSERT INTO alerts (alert_id, device_id, kind, severity, opened_at, last_at, occurrences, detail, generation)
+         SELECT ?1 || substr(device_id, 17), device_id, 'device_offline', 'warning', ?2, ?2, 1, 'it says nothing', 1 FROM devices",
+        vec![collect::border(cloud.now.get()).as_str()[..14].into(), cloud.now.get().into()],
+    );
+}
+
+/// What people were told of silent devices since they were asked last.
+fn of_silence(cloud: &Cloud, minutes: usize) -> Vec<(String, String, String)> {
+    let from = count(cloud, "SELECT coalesce(max(seq), 0) AS n FROM notices");
+    for _ in 0..minutes {
+        cloud.pass(MINUTE);
+        cloud.tick("* * * * *").unwrap();
+    }
+    let sql = "SELECT said, dedup_key, what, severity, summary FROM notices WHERE source = 'alert' AND seq > ?1 ORDER BY seq";
+    let told: Vec<Told> = cloud.rows(Statement { name: "told", sql, params: vec![Param::Int(from)] });
+    told.into_iter().map(|told| (told.what, told.dedup_key, told.summary)).collect()
+}
+
+#[test]
+fn an_emqx_that_is_down_explains_a_wave_of_silent_devices() {
+    let list = json!([
+        {"id": "emqx", "component": "broker", "kind": "emqx_status", "severity": "SEV1"},
+        {"id": "devices", "component": "devices", "kind": "devices", "needs": ["emqx"]},
+    ]);
+    let cloud = watched(&list, &json!([]));
+    rounds(&cloud, 2);
+    cloud.outside.set(STATUS, Manner::Answers(503, "emqx is not_running".into(), 3));
+    round(&cloud);
+    silent(&cloud, 30);
+    assert_eq!(of_silence(&cloud, 3), [], "one look failed: the next will tell");
+    round(&cloud);
+    let [incident] = <[Value; 1]>::try_from(incidents(&cloud)).unwrap();
+    let subject = format!("incident-{}", incident["incident_id"].as_str().unwrap());
+    let summary = format!("30 devices: device_offline (because of {})", incident["title"].as_str().unwrap());
+    assert_eq!(of_silence(&cloud, 3), [("info".to_owned(), subject, summary)], "with the incident, and once");
+    let sql = "SELECT count(*) AS n FROM notice_deliveries JOIN notices USING (seq) WHERE channel = 'pagerduty' AND what = 'trigger'
+       AND source IN ('incident', 'alert')";
+    let pages = count(&cloud, sql);
+    assert_eq!(pages, 1, "of the incident");
+
+    cloud
+        .outside
+        .set(STATUS, Manner::Answers(200, "Node emqx@10.0.0.5 is started\nemqx is running".into(), 3));
+    rounds(&cloud, 2);
+    assert_eq!(body(&cloud.get("/admin/incidents?status=open"))["items"], json!([]));
+    assert_eq!(of_silence(&cloud, 4), [], "they may be on their way back");
+    rounds(&cloud, 3);
+    let own = of_silence(&cloud, 2);
+    assert_eq!(own.len(), 1, "{own:?}");
+    assert_eq!((own[0].0.as_str(), own[0].2.as_str()), ("trigger", "30 devices: device_offline"));
+    change(&cloud, "UPDATE alerts SET resolved_at = ?1", vec![cloud.now.get().into()]);
+    let end = of_silence(&cloud, 2);
+    assert_eq!((end.len(), end[0].0.as_str(), &end[0].1), (1, "resolve", &own[0].1));
+}
+
+#[test]
+fn maintenance_of_the_broker_and_a_watch_that_stands_still_are_told_apart() {
+    let list = json!([
+        {"id": "emqx", "component": "broker", "kind": "emqx_status", "severity": "SEV1"},
+        {"id": "devices", "component": "devices", "kind": "devices", "needs": ["emqx"]},
+    ]);
+    let cloud = watched(&list, &json!([]));
+    rounds(&cloud, 1);
+    let until = cloud.now.get().plus(HOUR).to_rfc3339();
+    let window = json!({"subjects": ["emqx"], "reason": "a new version", "until": until});
+    assert_eq!(cloud.post("/admin/maintenance", &window).status, 201);
+    cloud.outside.set(STATUS, Manner::Answers(503, "emqx is not_running".into(), 3));
+    rounds(&cloud, 2);
+    silent(&cloud, 30);
+    assert_eq!(of_silence(&cloud, 4), [], "nobody is woken by what was announced");
+    // No round for a quarter of an hour: what was known then explains nothing.
+    let told = of_silence(&cloud, 20);
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert_eq!(told[0].0, "trigger");
 }
