@@ -33,12 +33,15 @@ async function sizes() {
 
 const peer = (number) => `198.51.100.${number % ADDRESSES}`;
 
+/** In turns: a login of a device that there might be, of one that there cannot be, and two topics. */
+const kindOf = (number) => Math.floor(number / ADDRESSES) % 4;
+
 /** The attack's request of that number; each has names and topics of its own. */
 async function attack(number) {
   const headers = at(START + Math.floor((number * MINUTE) / REQUESTS));
-  const name = `forged-${number}`;
+  const guess = kindOf(number) < 2;
+  const name = kindOf(number) === 0 ? number.toString(16).padStart(32, '0') : `forged-${number}`;
   const columns = { clientid: name, username: name, peerhost: peer(number) };
-  const guess = Math.floor(number / ADDRESSES) % 2 === 0;
   const answer = guess
     ? await cloud.emqx.authn({ ...columns, password: name.padEnd(64, '0') }, { headers })
     : await cloud.emqx.authz({ ...columns, action: 'publish', topic: `opticworks/${name}/state` }, { headers });
@@ -56,14 +59,17 @@ async function admitted(number) {
 test('10,000 refusals from 50 addresses in a minute are few rows, and one alarm an address', async (t) => {
   await admitted(0);
   const before = await sizes();
-  let next = 0;
+  let [next, logins] = [0, 1];
   await Promise.all(
     Array.from({ length: SIDE_BY_SIDE }, async () => {
       while (next < REQUESTS) {
         const number = next;
         next += 1;
         await attack(number);
-        if (number % 100 === 0) await admitted(number);
+        if (number % 100 === 0) {
+          logins += 1;
+          await admitted(number);
+        }
       }
     }),
   );
@@ -98,4 +104,12 @@ test('10,000 refusals from 50 addresses in a minute are few rows, and one alarm 
   assert.ok(total('changes') > 0 && total('changes') < 500, `${total('changes')} rows inserted or changed`);
   // The entries of indexes come on top; how many, is for how the queue cut its batches.
   assert.ok(total('rows_written') < 1_000, `${total('rows_written')} rows written, with the entries of indexes`);
+
+  // A refusal costs no more than an admission, which asks the database once; who cannot be a device costs no question at all,
+  // and a queue hardly hears of any of them.
+  const costs = cloud.logs({ spec: 'requests' }).at(-1);
+  const possible = Array.from({ length: REQUESTS }, (_, number) => number).filter((number) => kindOf(number) === 0).length;
+  t.diagnostic(`${costs.statements} statements and ${costs.sends} messages for ${REQUESTS} refusals and ${logins} admissions`);
+  assert.equal(costs.statements, possible + logins);
+  assert.ok(costs.sends >= 2 * ADDRESSES && costs.sends < 4 * ADDRESSES, `${costs.sends} messages`);
 });

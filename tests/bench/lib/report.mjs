@@ -237,16 +237,18 @@ export function backupReport(measured) {
 /** An attack slows no honest device by more than a fifth. */
 const SLOWER = 1.2;
 
-/** Admissions with and without an attack beside them. @param {Awaited<ReturnType<typeof import('./attack.mjs').measureAttack>>} measured */
+/** Admissions beside nothing, beside good requests and beside an attack. @param {Awaited<ReturnType<typeof import('./attack.mjs').measureAttack>>} measured */
 export function attackReport(measured) {
   const verdicts = [];
-  const rows = [['attack', 'admission', 'calm ms', 'attacked ms', 'ratio']];
-  for (const [name, { before, during, ratio: is }] of Object.entries(slowdown(measured))) {
-    const found = verdict(`attack: ${name} of an honest admission`, `× ${is.toFixed(2)}`, `≤ ${SLOWER}`, is <= SLOWER);
-    verdicts.push(found);
-    rows.push(['', name, before.toFixed(2), during.toFixed(2), mark(found)]);
+  const rows = [['attack', 'admission', 'calm ms', 'beside good ones ms', 'attacked ms', 'of the good ones', 'of calm']];
+  for (const [name, { calm, good, attacked, ofGood, ofCalm }] of Object.entries(slowdown(measured))) {
+    const against = (what, is) => verdict(`attack: ${name} of an honest admission, of ${what}`, times(is), `≤ ${SLOWER}`, is <= SLOWER);
+    const found = [against('beside as many good requests', ofGood), against('beside nothing', ofCalm)];
+    verdicts.push(...found);
+    rows.push(['', name, ...[calm, good, attacked].map((ms) => ms.toFixed(2)), ...found.map(mark)]);
   }
-  rows.push(['', 'of', integer(measured.calm.length), integer(measured.attacked.length), `${integer(measured.attacks)} attacks`]);
+  const { requests } = measured;
+  rows.push(['', 'of', integer(measured.calm.length), integer(measured.good.length), integer(measured.attacked.length), `${integer(requests.good)} good ones`, `${integer(requests.attacked)} attacks`]);
   return { text: table(rows), verdicts };
 }
 
