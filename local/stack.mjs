@@ -130,7 +130,7 @@ function portsOf(values) {
 
 /** Only what the stack itself put there: someone may have pointed --state at a directory with other things in it. */
 function forget(directory, print) {
-  for (const name of ['v3', 'idp', 'dev.vars', 'stack.json', 'workerd']) rmSync(join(directory, name), { recursive: true, force: true });
+  for (const name of ['v3', 'idp', 'emqx', 'dev.vars', 'stack.json', 'workerd']) rmSync(join(directory, name), { recursive: true, force: true });
   print.step('fresh', 'the state of earlier runs is forgotten');
 }
 

@@ -32,7 +32,7 @@ const COMMANDS = {
   provision: { script: 'tools/provision.mjs', level: 'node', help: 'creates what an environment needs: --env staging|production' },
   // What it builds, it sets up for itself.
   deploy: { script: 'tools/deploy.mjs', level: 'node', help: 'releases to --env staging|production, or goes back: deploy -- rollback' },
-  secrets: { script: 'tools/secrets.mjs', level: 'node', quiet: true, help: 'which secrets are due, and notes of rotations: --env staging|production' },
+  secrets: { script: 'tools/secrets.mjs', level: 'node', quiet: true, help: 'replaces secrets, and says which are due: --env local|staging|production' },
   backup: { script: 'tools/backup.mjs', level: 'node', help: 'emqx or offsite, --env production: what the backup workflow does' },
   restore: { script: 'tools/restore.mjs', level: 'node', quiet: true, help: 'loads a backup and proves it: --env, --from latest|ID, --into DATABASE' },
   'backup-drill': { script: 'tests/backup-drill.mjs', level: 'wasm', help: 'a backup of a large database, killed again and again, restored and compared' },

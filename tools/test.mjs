@@ -135,7 +135,7 @@ async function nodeTests(tools, directory, testTimeout = TEST_TIMEOUT_MS) {
   const result = await runLong(`tests in ${directory}`, tools.node22, args, {
     cwd: ROOT,
     // Colours would hide the totals from us.
-    env: { ...tools.env, NO_COLOR: '1', FORCE_COLOR: undefined },
+    env: { ...tools.env, ...PROGRAMS, NO_COLOR: '1', FORCE_COLOR: undefined },
     timeout: STAGE_TIMEOUT_MS,
     tailLines: TAIL_LINES,
     onLine: (line) => (output += `${line}\n`),

@@ -24,7 +24,7 @@ struct Known {
 }
 
 static KNOWN: LazyLock<Known> = LazyLock::new(|| {
-    let vault = Vault::new(&"5a".repeat(32)).expect("a key-encryption key");
+    let vault = Vault::new(&"5a".repeat(32), None).expect("a key-encryption key");
     let device = DeviceId::parse(ID).expect("a device id");
     let key = DeviceKey::parse(HASH).expect("a key");
     let sealed = vault.seal(&key, &device, [7; 12]).expect("it seals");

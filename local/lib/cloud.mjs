@@ -41,7 +41,7 @@ export async function startCloud({ workers, secrets, ports, persist, inspectorPo
   const moveVar = addressMover(ports);
   const outboundService = outbound({ ports, intercept, onRefused });
   const restoreSignals = keepSignalHandlers();
-  const mf = new Miniflare({
+  const options = (given) => ({
     host: HOST,
     port: ports.http,
     log: new QuietLog(onLine),
@@ -55,9 +55,10 @@ export async function startCloud({ workers, secrets, ports, persist, inspectorPo
     defaultPersistRoot: persist ? join(persist, 'v3') : undefined,
     workers: adapt([
       entryWorker(workers, onDeadLetter),
-      ...workers.map((table) => ({ ...miniflareWorker(table, { secrets, moveVar, batchTimeout }), outboundService })),
+      ...workers.map((table) => ({ ...miniflareWorker(table, { secrets: given, moveVar, batchTimeout }), outboundService })),
     ]),
   });
+  const mf = new Miniflare(options(secrets));
   restoreSignals();
   try {
     await mf.ready;
@@ -116,6 +117,22 @@ export async function startCloud({ workers, secrets, ports, persist, inspectorPo
         throw new Trouble(`${worker} has no cron "${cron}"; it has: ${crons.map((one) => `"${one}"`).join(', ') || 'none'}`);
       }
       return (await mf.getWorker(name)).scheduled({ cron, scheduledTime });
+    },
+
+    /** How many messages wait in the queues of all workers. A batch that a worker has in hand is not among them. */
+    async waiting() {
+      const bindings = [...new Set(workers.flatMap(({ queues }) => queues.producers.map(({ binding }) => binding)))];
+      const counts = await Promise.all(bindings.map(async (binding) => (await (await this.queue(binding)).metrics()).backlogCount));
+      return counts.reduce((sum, count) => sum + count, 0);
+    },
+
+    /**
+     * Starts the workers anew with other secrets, on the same ports and the same state. What is in the queues is lost with the
+     * runtime, and for about a second nobody answers.
+     * @param {Record<string, string>} others
+     */
+    async release(others) {
+      await mf.setOptions(options(others));
     },
 
     stop: () => mf.dispose(),

@@ -9,6 +9,7 @@ import { HOST } from './ports.mjs';
  *     GET  /                              what runs: workers with their routes, crons and bindings
  *     POST /cron  {worker, cron, time?}   -> {outcome, ms}; 422 with what exists when there is no such cron
  *     POST /sql   {sql, params?}          -> {results}, on the workers' database
+ *     POST /secrets {set?, tell?}         -> 204; `set` is NAME: value or null, `tell` whom: "workers", "broker"
  *     GET  /r2/BINDING?prefix=&cursor=    -> {objects: [{key, size}], cursor}
  *     GET  /r2/BINDING/KEY                -> the object's bytes
  *
@@ -16,10 +17,11 @@ import { HOST } from './ports.mjs';
  * @param {number} options.port
  * @param {Awaited<ReturnType<typeof import('./cloud.mjs').startCloud>>} options.cloud
  * @param {(worker: string, cron: string, at: Date) => Promise<{ outcome: string, ms: number }>} options.runCron
+ * @param {ReturnType<typeof import('./rotation.mjs').localRotation>} options.rotation
  */
-export async function startControl({ port, cloud, runCron }) {
+export async function startControl({ port, cloud, runCron, rotation }) {
   const server = createServer((incoming, response) => {
-    serve(cloud, runCron, incoming, response).catch((error) => sendJson(response, 500, { error: error.message }));
+    serve({ cloud, runCron, rotation }, incoming, response).catch((error) => sendJson(response, 500, { error: error.message }));
   });
   await new Promise((done, fail) => server.once('error', fail).listen(port, HOST, done));
   return {
@@ -31,13 +33,18 @@ export async function startControl({ port, cloud, runCron }) {
   };
 }
 
-async function serve(cloud, runCron, incoming, response) {
+async function serve({ cloud, runCron, rotation }, incoming, response) {
   const url = new URL(incoming.url, 'http://launcher');
   const [first, binding, ...key] = url.pathname.split('/').slice(1).map(decodeURIComponent);
   if (incoming.method === 'POST') {
     if (incoming.headers['content-type'] !== 'application/json') return sendJson(response, 415, { error: 'send application/json' });
     const body = await readJson(incoming);
     if (first === 'cron') return cron(cloud, runCron, body, response);
+    if (first === 'secrets') {
+      await rotation.change(body);
+      response.writeHead(204);
+      return response.end();
+    }
     if (first === 'sql') {
       const { results } = await (await cloud.database()).prepare(body.sql).bind(...(body.params ?? [])).all();
       return sendJson(response, 200, { results });

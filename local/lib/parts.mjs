@@ -1,5 +1,6 @@
 // The programs beside the workers: how they are built and called.
 
+import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { ROOT } from '../../tools/lib/paths.mjs';
 import { crateCounter, runLong } from '../../tools/lib/proc.mjs';
@@ -40,15 +41,30 @@ export async function buildPrograms(env) {
 }
 
 /**
+ * The two secret files that production's broker has beside its configuration: what it says to the workers, and the keys with
+ * which it may be called; both keys while one is being replaced.
+ * @param {string} directory
+ * @param {Record<string, string>} secrets
+ */
+export function writeBrokerFiles(directory, { WEBHOOK_SECRET: secret, EMQX_API_KEY: key, EMQX_API_KEY_PREVIOUS: other }) {
+  mkdirSync(directory, { recursive: true, mode: 0o700 });
+  const files = {
+    'webhook-secret.hocon': `connectors.http.optic.headers.x-webhook-secret = "${secret}"\n`,
+    'api-keys': [key, other].filter(Boolean).map((pair) => `${pair}:administrator\n`).join(''),
+  };
+  for (const [name, text] of Object.entries(files)) writeFileSync(join(directory, name), text, { mode: 0o600 });
+}
+
+/**
  * EMQX as this machine plays it: the production configuration, with the production host led to the local workers.
  * @param {object} options
  * @param {import('./ports.mjs').Ports} options.ports
  * @param {Record<string, string>} options.secrets
+ * @param {string} options.directory for its files
  * @param {(line: string) => void} options.onLine
  */
-export function startBroker({ ports, secrets, onLine }) {
-  // A key:secret pair; only the first colon separates.
-  const [key, ...secret] = secrets.EMQX_API_KEY.split(':');
+export function startBroker({ ports, secrets, directory, onLine }) {
+  writeBrokerFiles(directory, secrets);
   return startChild({
     part: 'broker',
     command: program('rs1-broker'),
@@ -56,12 +72,11 @@ export function startBroker({ ports, secrets, onLine }) {
       ...['--config', join(ROOT, 'emqx', 'emqx.conf')],
       ...['--mqtt', `${HOST}:${ports.mqtt}`],
       ...['--api', `${HOST}:${ports.emqx}`],
-      ...['--api-key', key],
+      // Secrets go by files: a command line is everybody's to read.
+      ...['--secrets', directory],
       ...['--origin', `https://api.optic.works=http://${HOST}:${ports.http}`],
       ...['--host', 'api.optic.works=api.localhost'],
     ],
-    // Secrets go by the environment: a command line is everybody's to read.
-    env: { ...process.env, WEBHOOK_SECRET: secrets.WEBHOOK_SECRET, EMQX_API_SECRET: secret.join(':') },
     readyLine: /^ready\b/,
     onLine,
   });

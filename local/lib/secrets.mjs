@@ -33,23 +33,45 @@ export function generateSecrets() {
  */
 export function ensureSecrets(path) {
   const before = existsSync(path) ? readFileSync(path, 'utf8') : '';
-  const secrets = parse(before);
+  const secrets = parseSecrets(before);
   const made = Object.keys(GENERATED).filter((name) => secrets[name] === undefined);
   if (made.length === 0) return { secrets, made };
   for (const name of made) secrets[name] = GENERATED[name]();
   const head = before || '# Secrets of the local stack, made on this machine. Delete a line to have a new one made.\n';
   const added = made.map((name) => `${name}=${secrets[name]}\n`).join('');
   mkdirSync(dirname(path), { recursive: true });
-  // Written aside and renamed: a start that is interrupted leaves the old file or the new one.
-  writeFileSync(`${path}.new`, head.replace(/\n?$/, '\n') + added, { mode: 0o600 });
-  renameSync(`${path}.new`, path);
+  writeAside(path, head.replace(/\n?$/, '\n') + added);
   return { secrets, made };
 }
 
-function parse(file) {
+/**
+ * Replaces secrets in the file; `null` takes one out.
+ * @param {string} path
+ * @param {Record<string, string | null>} changes
+ * @returns {Record<string, string>} all, as they are now
+ */
+export function changeSecrets(path, changes) {
+  const isChanged = (line) => Object.hasOwn(changes, LINE.exec(line)?.[1] ?? '');
+  const kept = readFileSync(path, 'utf8').split(/\r?\n/).filter((line) => !isChanged(line));
+  const added = Object.entries(changes).flatMap(([name, value]) => (value === null ? [] : [`${name}=${value}`]));
+  const text = `${[...kept.join('\n').trimEnd().split('\n'), ...added].join('\n')}\n`;
+  writeAside(path, text);
+  return parseSecrets(text);
+}
+
+/** Written aside and renamed: whoever is interrupted leaves the old file or the new one. */
+function writeAside(path, text) {
+  writeFileSync(`${path}.new`, text, { mode: 0o600 });
+  renameSync(`${path}.new`, path);
+}
+
+const LINE = /^\s*([A-Z][A-Z0-9_]*)\s*=\s*(.*?)\s*$/;
+
+/** The secrets in a text of `KEY=value` lines. @param {string} file @returns {Record<string, string>} */
+export function parseSecrets(file) {
   const secrets = {};
   for (const line of file.split(/\r?\n/)) {
-    const match = /^\s*([A-Z][A-Z0-9_]*)\s*=\s*(.*?)\s*$/.exec(line);
+    const match = LINE.exec(line);
     if (match) secrets[match[1]] = match[2].replace(/^(["'])(.*)\1$/, '$2');
   }
   return secrets;

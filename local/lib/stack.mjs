@@ -14,6 +14,7 @@ import { readLine, readProgramLine } from './part-lines.mjs';
 import { buildPrograms, delivered, startBroker, startFleet } from './parts.mjs';
 import { HOST, requireFree } from './ports.mjs';
 import { startReceivers } from './receivers.mjs';
+import { localRotation } from './rotation.mjs';
 import { startScheduler } from './scheduler.mjs';
 import { ensureSecrets } from './secrets.mjs';
 import { removeStackFile, workersRuntime, writeStackFile } from './stack-file.mjs';
@@ -51,6 +52,7 @@ export async function startStack({ ports, directory, fleet, vars = {}, print }) 
   const parts = {};
   /** The workers' last console lines, as they wrote them. */
   const lines = [];
+  const brokerFiles = join(directory, 'emqx');
   let isUp = false;
   let isStopping = false;
 
@@ -73,8 +75,9 @@ export async function startStack({ ports, directory, fleet, vars = {}, print }) 
 
   try {
     mkdirSync(directory, { recursive: true });
+    const varsPath = join(directory, 'dev.vars');
     const { secrets } = await print.during('secrets', async () => {
-      const path = join(directory, 'dev.vars');
+      const path = varsPath;
       const { secrets: all, made } = ensureSecrets(path);
       return { secrets: all, text: `${nameOf(path)}${made.length > 0 ? `, ${made.length} made` : ''}` };
     });
@@ -119,7 +122,7 @@ export async function startStack({ ports, directory, fleet, vars = {}, print }) 
     });
 
     await print.during('broker', async () => {
-      const broker = startBroker({ ports, secrets, onLine: said('broker') });
+      const broker = startBroker({ ports, secrets, directory: brokerFiles, onLine: said('broker') });
       watch(broker);
       await broker.ready;
       // The devices' goodbyes are on their way when the fleet has ended; a broker that is told to end drops them.
@@ -135,10 +138,22 @@ export async function startStack({ ports, directory, fleet, vars = {}, print }) 
       const { outcome } = await cloud.scheduled(worker, cron, at);
       return { outcome, ms: Date.now() - started };
     };
-    const control = await startControl({ port: ports.control, cloud, runCron });
+    const started_at = new Date().toISOString();
+    const rotation = localRotation({
+      path: varsPath,
+      secrets,
+      cloud,
+      ports,
+      brokerFiles,
+      onReleased() {
+        parts.workers = workersRuntime();
+        writeStackFile(directory, { ports, pid: process.pid, parts, started_at });
+        print.line('stack', 'the workers run with other secrets');
+      },
+    });
+    const control = await startControl({ port: ports.control, cloud, runCron, rotation });
     keep(() => control.close());
 
-    const started_at = new Date().toISOString();
     parts.workers = workersRuntime();
     writeStackFile(directory, { ports, pid: process.pid, parts, started_at });
     keep(async () => removeStackFile(directory));

@@ -59,7 +59,7 @@ test('what is due is shown, and what is not known is refused', async () => {
   assert.match(shown.output, /WEBHOOK_SECRET .*DUE since \d{4}-\d\d-\d\d/);
   assert.match(shown.output, /SIGNING_KEY .* \d{4}-\d\d-\d\d {2}\d{4}-\d\d-\d\d\n/);
   for (const name of ['METRICS_TOKEN', 'NOTICE_WEBHOOK_SECRET']) assert.match(shown.output, new RegExp(`^${name} .* \\d{4}-\\d\\d-\\d\\d$`, 'm'));
-  for (const args of [['note', 'DEVICE_KEK', 'replaced'], ['note', 'WEBHOOK_SECRET', 'forgotten'], ['note', 'WEBHOOK_SECRET'], ['show']]) {
+  for (const args of [['note', 'PASSWORD', 'replaced'], ['note', 'WEBHOOK_SECRET', 'forgotten'], ['note', 'WEBHOOK_SECRET'], ['show']]) {
     const { status, output } = await secrets(...args, '--env', 'staging');
     assert.equal(status, 1, output);
   }

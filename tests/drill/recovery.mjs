@@ -210,7 +210,7 @@ async function brokerLost(state, timer) {
     process.kill(readStackFile(state).parts.broker, 'SIGKILL');
     await stack.failed;
     broker = await timer('a broker from emqx/emqx.conf', async () => {
-      const started = startBroker({ ports, secrets: stack.secrets, onLine: () => {} });
+      const started = startBroker({ ports, secrets: stack.secrets, directory: join(state, 'emqx'), onLine: () => {} });
       await started.ready;
       return started;
     });

@@ -48,7 +48,7 @@ export function credentials(env) {
  */
 export function cloudflareClient({ token, account, baseUrl }, { wait = (ms) => new Promise((done) => setTimeout(done, ms)) } = {}) {
   /** One request; answers the whole envelope. What changes something is repeated only where it was surely not done. */
-  async function request(method, path, { query, body, text } = {}) {
+  async function request(method, path, { query, body, text, type = 'application/json' } = {}) {
     const url = new URL(`${baseUrl}/accounts/${account}${path}`);
     for (const [name, value] of Object.entries(query ?? {})) url.searchParams.set(name, value);
     const name = `${method} ${path}`;
@@ -59,7 +59,7 @@ export function cloudflareClient({ token, account, baseUrl }, { wait = (ms) => n
           method,
           headers: {
             authorization: `Bearer ${token}`,
-            ...(body !== undefined && { 'content-type': 'application/json' }),
+            ...(body !== undefined && { 'content-type': type }),
             ...(text !== undefined && { 'content-type': 'text/plain' }),
           },
           body: body === undefined ? text : JSON.stringify(body),
@@ -104,6 +104,8 @@ export function cloudflareClient({ token, account, baseUrl }, { wait = (ms) => n
     post: (path, body) => call('POST', path, { body }),
     put: (path, body) => call('PUT', path, { body }),
     patch: (path, body) => call('PATCH', path, { body }),
+    /** A merge patch (RFC 7396): what is null goes, what is not named stays. */
+    merge: (path, body) => call('PATCH', path, { body, type: 'application/merge-patch+json' }),
 
     /** The resource, or null where the API says that there is none. */
     async find(path, query) {

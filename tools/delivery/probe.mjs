@@ -1,4 +1,4 @@
-// One request to a worker's health route, to one version of it.
+// One request to a worker: to any of its routes, or to the health route of one version of it.
 
 import { request as httpRequest } from 'node:http';
 import { request as httpsRequest } from 'node:https';
@@ -23,7 +23,8 @@ export async function probe({ config, version, connect }) {
   const where = `https://${host}${path}`;
   let answer;
   try {
-    answer = await get({ host, path, connect, override: version && `${config.name}="${version}"` });
+    const override = version && { 'cloudflare-workers-version-overrides': `${config.name}="${version}"` };
+    answer = await send({ host, path, connect, headers: { 'cache-control': 'no-cache', ...override } });
   } catch (error) {
     return `${where}: ${error.message || error.code}`;
   }
@@ -44,19 +45,29 @@ export async function probe({ config, version, connect }) {
   return null;
 }
 
-function get({ host, path, connect, override }) {
+/**
+ * @param {object} request
+ * @param {string} request.host
+ * @param {string} request.path with its query
+ * @param {string} [request.connect] `host:port` to send it to instead, without TLS
+ * @param {string} [request.method]
+ * @param {Record<string, string>} [request.headers]
+ * @param {string} [request.body]
+ * @returns {Promise<{ status: number, headers: Record<string, string>, body: string }>}
+ */
+export function send({ host, path, connect, method = 'GET', headers = {}, body }) {
   const [hostname, port] = (connect ?? host).split(':');
   const request = connect ? httpRequest : httpsRequest;
-  const headers = { host, 'user-agent': 'rs1-deploy/1', 'cache-control': 'no-cache', ...(override && { 'cloudflare-workers-version-overrides': override }) };
+  const own = { host, 'user-agent': 'rs1-deploy/1', ...(body !== undefined && { 'content-length': Buffer.byteLength(body) }) };
   return new Promise((resolve, reject) => {
-    const sent = request({ hostname, port, path, headers, timeout: TIMEOUT_MS }, (response) => {
-      let body = '';
-      response.setEncoding('utf8').on('data', (text) => (body += text));
-      response.on('end', () => resolve({ status: response.statusCode, headers: response.headers, body }));
+    const sent = request({ hostname, port, path, method, headers: { ...own, ...headers }, timeout: TIMEOUT_MS }, (response) => {
+      let text = '';
+      response.setEncoding('utf8').on('data', (part) => (text += part));
+      response.on('end', () => resolve({ status: response.statusCode, headers: response.headers, body: text }));
       response.on('error', reject);
     });
     sent.on('timeout', () => sent.destroy(new Error(`no answer within ${TIMEOUT_MS / 1000} s`)));
     sent.on('error', reject);
-    sent.end();
+    sent.end(body);
   });
 }

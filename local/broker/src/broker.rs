@@ -6,6 +6,8 @@ use std::sync::Arc;
 use crate::action::Actions;
 use crate::auth::{Authenticator, Authorizer};
 use crate::clock;
+use crate::config::Config;
+use crate::live::Gate;
 use crate::metrics::{Counter, Metrics};
 use crate::mqtt::Clients;
 use crate::rules::{Engine, Event, Guids, Kind, Message};
@@ -29,6 +31,8 @@ pub struct Broker {
     pub actions: Actions,
     /// Who has been let in.
     pub clients: Clients,
+    /// What all requests to the backend pass.
+    pub gate: Gate,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// Makes message ids.
@@ -38,6 +42,14 @@ pub struct Broker {
 }
 
 impl Broker {
+    /// Asks and tells the backend as `config` says from now on: headers, the secret among them. Clients stay connected. Anything
+    /// else that changed is for the next start, as are other targets.
+    pub fn renew(&self, config: Config) {
+        self.authenticator.renew(config.authentication);
+        self.authorizer.renew(config.authorization.sources);
+        self.actions.renew(&config.actions);
+    }
+
     /// A new message id.
     pub fn message_id(&self) -> String {
         self.guids.next(clock::unix_micros())

@@ -20,6 +20,7 @@ pub mod clock;
 pub mod config;
 pub mod hocon;
 pub mod http;
+pub mod live;
 pub mod logging;
 pub mod metrics;
 pub mod mqtt;
@@ -27,6 +28,7 @@ pub mod rules;
 pub mod template;
 pub mod topic;
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -35,26 +37,57 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use crate::action::Actions;
+use crate::api::Credentials;
 use crate::auth::{Authenticator, Authorizer};
 use crate::broker::Broker;
 use crate::config::Config;
+use crate::live::Gate;
 use crate::metrics::Metrics;
 use crate::mqtt::Clients;
 use crate::rules::{Engine, Guids};
 
+/// What is read of files, at the start and whenever the broker is told to read them again.
+#[derive(Debug)]
+pub struct Settings {
+    /// The configuration.
+    pub config: Config,
+    /// The API keys of the management API.
+    pub keys: Vec<Credentials>,
+}
+
+/// Reads the settings.
+pub struct Reader(Box<dyn Fn() -> anyhow::Result<Settings> + Send + Sync>);
+
+impl Reader {
+    /// Reads with `read`.
+    pub fn new(read: impl Fn() -> anyhow::Result<Settings> + Send + Sync + 'static) -> Self {
+        Self(Box::new(read))
+    }
+
+    /// Reads.
+    ///
+    /// # Errors
+    /// What cannot be read, or played.
+    pub fn read(&self) -> anyhow::Result<Settings> {
+        (self.0)()
+    }
+}
+
+impl fmt::Debug for Reader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Reader")
+    }
+}
+
 /// What to start.
 #[derive(Debug)]
 pub struct Options {
-    /// The configuration.
-    pub config: Config,
+    /// Where its settings are from.
+    pub reader: Reader,
     /// Where devices connect; port 0 for any free one.
     pub mqtt: SocketAddr,
     /// Where the management API listens; port 0 for any free one.
     pub api: SocketAddr,
-    /// The API key of the management API.
-    pub api_key: String,
-    /// The secret of the API key.
-    pub api_secret: String,
 }
 
 /// A broker that is running, until this is dropped.
@@ -71,9 +104,13 @@ pub struct Running {
 /// Starts the broker. When this returns, both ports answer.
 ///
 /// # Errors
-/// If a port cannot be opened.
+/// If the settings cannot be read, or a port cannot be opened.
 pub async fn start(options: Options) -> anyhow::Result<Running> {
-    let Options { config, mqtt, api, api_key, api_secret } = options;
+    let Options { reader, mqtt, api } = options;
+    let Settings { config, keys } = reader.read()?;
+    for setting in &config.ignored {
+        log::debug!("{} has no effect here: {}", setting.path, setting.reason);
+    }
     let (mqtt_listener, mqtt) =
         mqtt::bind(mqtt, &config.mqtt).with_context(|| format!("cannot listen for MQTT on {mqtt}"))?;
     let api_listener = TcpListener::bind(api)
@@ -84,24 +121,26 @@ pub async fn start(options: Options) -> anyhow::Result<Running> {
     let mut tasks = JoinSet::new();
     let metrics = Arc::new(Metrics::new());
     let listener = config.listener;
+    let gate = Gate::default();
     let broker = Arc::new(Broker {
         node: config.node,
         mqtt_address: mqtt,
         max_packet_size: config.mqtt.max_packet_size,
-        authenticator: Authenticator::new(config.authentication, listener.clone())
+        authenticator: Authenticator::new(config.authentication, listener.clone(), &gate)
             .map_err(anyhow::Error::msg)?,
-        authorizer: Authorizer::new(config.authorization, listener, metrics.clone())
+        authorizer: Authorizer::new(config.authorization, listener, metrics.clone(), &gate)
             .map_err(anyhow::Error::msg)?,
         rules: Engine::new(config.rules),
-        actions: Actions::start(&config.connectors, config.actions, &mut tasks)
+        actions: Actions::start(&config.connectors, config.actions, &gate, &mut tasks)
             .map_err(anyhow::Error::msg)?,
         clients: Clients::default(),
+        gate,
         metrics,
         guids: Guids::new(),
         started_at: clock::unix_millis(),
     });
     let scx = mqtt::start(broker.clone(), mqtt_listener, &mut tasks).await;
-    let router = api::router(broker, scx, &api::Credentials { key: api_key, secret: api_secret });
+    let router = api::router(broker, scx, reader, &keys);
     tasks.spawn(async move {
         if let Err(error) = axum::serve(api_listener, router).await {
             log::error!("the management API ended: {error}");

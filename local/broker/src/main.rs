@@ -8,10 +8,11 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::Parser;
 use log::LevelFilter;
+use rs1_broker::api::Credentials;
 use rs1_broker::config::Config;
 use rs1_broker::hocon::Includes;
 use rs1_broker::http::Origins;
-use rs1_broker::{Options, logging};
+use rs1_broker::{Options, Reader, Settings, logging};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// The file that holds the webhook secret in production, beside emqx.conf.
@@ -20,6 +21,9 @@ const SECRET_FILE: &str = "webhook-secret.hocon";
 /// Files that may be open at once, as far as the system allows: each device's connection is one. EMQX is configured for
 /// 100,000 connections.
 const OPEN_FILES: u64 = 101_000;
+
+/// The file of API keys, `api_key.bootstrap_file` in production: a line `key:secret` each, with or without `:role`.
+const KEYS_FILE: &str = "api-keys";
 
 /// Plays the production EMQX on this machine, from the production configuration.
 ///
@@ -50,13 +54,18 @@ struct Arguments {
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:18083")]
     api: SocketAddr,
 
+    /// Where `webhook-secret.hocon` and `api-keys` are, which production has beside its configuration. They are read again on
+    /// `POST /local/reload`.
+    #[arg(long, value_name = "DIRECTORY", conflicts_with_all = ["webhook_secret", "api_key"])]
+    secrets: Option<PathBuf>,
+
     /// The API key that callers of the management API give.
-    #[arg(long, value_name = "KEY")]
-    api_key: String,
+    #[arg(long, value_name = "KEY", required_unless_present = "secrets", requires = "api_secret")]
+    api_key: Option<String>,
 
     /// The secret of the API key.
     #[arg(long, value_name = "SECRET", env = "EMQX_API_SECRET", hide_env_values = true)]
-    api_secret: String,
+    api_secret: Option<String>,
 
     /// Send what the configuration addresses to FROM to TO instead; may be given several times.
     #[arg(long = "origin", value_name = "FROM=TO")]
@@ -95,18 +104,9 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let mut interrupted = signal(SignalKind::interrupt())?;
     // Where that is not allowed, accepting says so.
     let _ = rlimit::increase_nofile_limit(OPEN_FILES);
-    let config = read_config(&arguments)?;
-    for setting in &config.ignored {
-        log::debug!("{} has no effect here: {}", setting.path, setting.reason);
-    }
-    let running = rs1_broker::start(Options {
-        config,
-        mqtt: arguments.mqtt,
-        api: arguments.api,
-        api_key: arguments.api_key,
-        api_secret: arguments.api_secret,
-    })
-    .await?;
+    let (mqtt, api) = (arguments.mqtt, arguments.api);
+    let read = move || Ok(Settings { config: read_config(&arguments)?, keys: read_keys(&arguments)? });
+    let running = rs1_broker::start(Options { reader: Reader::new(read), mqtt, api }).await?;
     println!("ready mqtt://{} http://{}", running.mqtt, running.api);
     tokio::select! {
         _ = terminated.recv() => log::info!("SIGTERM: ending"),
@@ -124,15 +124,40 @@ fn read_config(arguments: &Arguments) -> anyhow::Result<Config> {
         origins.host(option).map_err(anyhow::Error::msg).context("--host")?;
     }
     let file = arguments.config.display().to_string();
-    let text = std::fs::read_to_string(&arguments.config).with_context(|| file.clone())?;
+    let text = read_file(&arguments.config)?;
     let mut includes = Includes::beside(arguments.config.parent().unwrap_or(Path::new(".")));
-    if let Some(secret) = &arguments.webhook_secret {
+    if let Some(directory) = &arguments.secrets {
+        includes = includes.with(SECRET_FILE, read_file(&directory.join(SECRET_FILE))?);
+    } else if let Some(secret) = &arguments.webhook_secret {
         includes = includes.with(SECRET_FILE, secret_file(secret)?);
     }
     Config::read(&file, &text, &includes, &origins).map_err(|faults| {
         let lines: Vec<String> = faults.iter().map(ToString::to_string).collect();
         anyhow::anyhow!("the configuration cannot be played:\n{}", lines.join("\n"))
     })
+}
+
+fn read_file(path: &Path) -> anyhow::Result<String> {
+    std::fs::read_to_string(path).with_context(|| path.display().to_string())
+}
+
+fn read_keys(arguments: &Arguments) -> anyhow::Result<Vec<Credentials>> {
+    let Some(directory) = &arguments.secrets else {
+        let (key, secret) = (arguments.api_key.clone(), arguments.api_secret.clone());
+        return Ok(key.zip(secret).map(|(key, secret)| Credentials { key, secret }).into_iter().collect());
+    };
+    let path = directory.join(KEYS_FILE);
+    let lines = read_file(&path)?;
+    let key = |line: &str| {
+        let mut parts = line.splitn(3, ':').map(str::to_owned);
+        Some(Credentials { key: parts.next()?, secret: parts.next()? })
+    };
+    // The line itself is a secret, and not told.
+    lines
+        .lines()
+        .filter(|line| !line.trim().is_empty())
+        .map(|line| key(line.trim()).with_context(|| format!("{}: a line is no key:secret", path.display())))
+        .collect()
 }
 
 /// What the secret's file holds in production, see `emqx/README.md`.

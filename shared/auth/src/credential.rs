@@ -90,6 +90,8 @@ impl Password {
 /// The device id is associated data: a sealed key moved to another device's row does not open.
 pub struct Vault {
     cipher: Aes256Gcm,
+    /// While the key-encryption key is being replaced, the one before it: it opens, and seals nothing any more.
+    previous: Option<Aes256Gcm>,
     /// A sealed key of no device, opened when a device is unknown so that the work is the same.
     decoy: String,
 }
@@ -106,11 +108,15 @@ const DECOY_ID: &str = "00000000000000000000000000000000";
 pub struct CannotUnseal;
 
 impl Vault {
-    /// A vault under a key-encryption key written as 64 hex digits. `None` if it is not that.
-    pub fn new(kek_hex: &str) -> Option<Self> {
-        let kek = hex::decode::<32>(kek_hex)?;
-        let cipher = Aes256Gcm::new(&kek.into());
-        let mut vault = Self { cipher, decoy: String::new() };
+    /// A vault under a key-encryption key written as 64 hex digits, and the one before it, which opens what nobody has sealed
+    /// anew yet. `None` if they are not that.
+    pub fn new(kek_hex: &str, previous_hex: Option<&str>) -> Option<Self> {
+        let cipher = |text| hex::decode::<32>(text).map(|kek| Aes256Gcm::new(&kek.into()));
+        let previous = match previous_hex {
+            Some(text) => Some(cipher(text)?),
+            None => None,
+        };
+        let mut vault = Self { cipher: cipher(kek_hex)?, previous, decoy: String::new() };
         // The decoy's nonce is fixed: it seals a constant, and never leaves memory.
         vault.decoy = vault.seal(&DeviceKey(Secret::new([0; 32])), &DeviceId::parse(DECOY_ID)?, [0; 12])?;
         Some(vault)
@@ -137,8 +143,10 @@ impl Vault {
         let bytes = STANDARD.decode(text).map_err(|_| CannotUnseal)?;
         let (nonce, ciphertext) = bytes.split_at_checked(12).ok_or(CannotUnseal)?;
         let nonce: [u8; 12] = nonce.try_into().map_err(|_| CannotUnseal)?;
-        let payload = Payload { msg: ciphertext, aad: device.as_str().as_bytes() };
-        let key = self.cipher.decrypt(&nonce.into(), payload).map_err(|_| CannotUnseal)?;
+        let open = |cipher: &Aes256Gcm| {
+            cipher.decrypt(&nonce.into(), Payload { msg: ciphertext, aad: device.as_str().as_bytes() }).ok()
+        };
+        let key = open(&self.cipher).or_else(|| open(self.previous.as_ref()?)).ok_or(CannotUnseal)?;
         key.try_into().map(|key| DeviceKey(Secret::new(key))).map_err(|_| CannotUnseal)
     }
 }
@@ -244,7 +252,7 @@ mod tests {
     }
 
     fn vault() -> Vault {
-        Vault::new(KEK).unwrap()
+        Vault::new(KEK, None).unwrap()
     }
 
     fn attempt(client: &str, username: &str, password: &str) -> Result<Attempt, Refusal> {
@@ -307,11 +315,23 @@ mod tests {
         assert!(vault().unseal(&sealed, &device()).unwrap().same_as(&key()));
         let other = DeviceId::parse("00112233445566778899aabbccddeeff").unwrap();
         assert!(vault().unseal(&sealed, &other).is_err(), "moved to another row");
-        let other_vault = Vault::new(&"0".repeat(64)).unwrap();
+        let other_vault = Vault::new(&"0".repeat(64), None).unwrap();
         assert!(other_vault.unseal(&sealed, &device()).is_err(), "another key-encryption key");
         for damaged in ["", "1.", "2.AAAA", &sealed[..sealed.len() - 4], &format!("{sealed}AAAA")] {
             assert!(vault().unseal(damaged, &device()).is_err(), "{damaged}");
         }
+    }
+
+    #[test]
+    fn while_the_key_encryption_key_is_replaced_both_open_and_the_new_one_seals() {
+        let sealed = vault().seal(&key(), &device(), [7; 12]).unwrap();
+        let new = "0".repeat(64);
+        let both = Vault::new(&new, Some(KEK)).unwrap();
+        assert!(both.unseal(&sealed, &device()).unwrap().same_as(&key()));
+        let anew = both.seal(&key(), &device(), [8; 12]).unwrap();
+        assert!(Vault::new(&new, None).unwrap().unseal(&anew, &device()).unwrap().same_as(&key()));
+        assert!(vault().unseal(&anew, &device()).is_err());
+        assert!(Vault::new(&new, Some("short")).is_none() && Vault::new("short", Some(KEK)).is_none());
     }
 
     #[test]

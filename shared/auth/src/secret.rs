@@ -52,6 +52,12 @@ impl KeyRing {
         let previous = self.previous.as_ref().unwrap_or(&self.current).expose().ct_eq(&presented);
         (current | previous).into()
     }
+
+    /// Whether an [accepted](Self::accepts) secret is the previous one. Whoever knows it may learn that.
+    pub fn is_previous(&self, accepted: &str) -> bool {
+        let accepted: [u8; 32] = Sha256::digest(accepted).into();
+        self.previous.as_ref().is_some_and(|previous| previous.expose().ct_eq(&accepted).into())
+    }
 }
 
 #[cfg(test)]
@@ -66,7 +72,9 @@ mod tests {
         for other in ["", "ne", "newx", "NEW", "older"] {
             assert!(!ring.accepts(other), "{other}");
         }
+        assert!(ring.is_previous("old") && !ring.is_previous("new"));
         let alone = KeyRing::new("new", None);
+        assert!(!alone.is_previous("new") && !alone.is_previous("old"));
         assert!(alone.accepts("new"));
         assert!(!alone.accepts("old"));
     }

@@ -77,6 +77,8 @@ pub enum SecurityKind {
     TokenReuse,
     /// A webhook came without the secret. Subject: the source.
     BadWebhookSecret,
+    /// A webhook came with the secret that is being replaced: whoever sent it has not been given the new one. Subject: the source.
+    OutdatedSecret,
     /// A device rejected an image's hash or signature, or an upload was refused. Subject: the device, or the operator.
     FirmwareRejected,
     /// A secret was replaced, or the one before it dropped. Subject: the secret's name.
@@ -93,13 +95,14 @@ pub enum SecurityKind {
 
 impl SecurityKind {
     /// Every kind.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::AuthFailureRepeated,
         Self::AclViolation,
         Self::RateLimitExceeded,
         Self::AdminApiAccess,
         Self::TokenReuse,
         Self::BadWebhookSecret,
+        Self::OutdatedSecret,
         Self::FirmwareRejected,
         Self::SecretRotated,
         Self::ProvisionMismatch,
@@ -117,6 +120,7 @@ impl SecurityKind {
             Self::AdminApiAccess => "admin_api_access",
             Self::TokenReuse => "token_reuse",
             Self::BadWebhookSecret => "bad_webhook_secret",
+            Self::OutdatedSecret => "outdated_secret",
             Self::FirmwareRejected => "firmware_rejected",
             Self::SecretRotated => "secret_rotated",
             Self::ProvisionMismatch => "provision_mismatch",
@@ -141,7 +145,9 @@ impl SecurityKind {
             | Self::ProvisionMismatch
             | Self::BackupAlarm => Severity::High,
             Self::AclViolation | Self::RateLimitExceeded | Self::UnsolicitedDiagnostics => Severity::Warning,
-            Self::AdminApiAccess | Self::SecretRotated | Self::BackupRecovered => Severity::Info,
+            Self::AdminApiAccess | Self::SecretRotated | Self::OutdatedSecret | Self::BackupRecovered => {
+                Severity::Info
+            }
         }
     }
 

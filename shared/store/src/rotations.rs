@@ -1,6 +1,6 @@
 //! When secrets were replaced.
 //!
-//! The two statements that write are files, since `npm run secrets` runs the same text through wrangler: SQL has one place.
+//! Statements are files where `npm run secrets` runs the same text: SQL has one place.
 
 use rs1_domain::port::Statement;
 use rs1_domain::security::SecurityKind;
@@ -52,5 +52,50 @@ pub fn note(id: &RecordId, name: &str, act: Act, at: UnixMillis) -> [Statement; 
                 at.into(),
             ],
         },
+    ]
+}
+
+/// What `npm run secrets` asks while it walks through a rotation, with parameters of the kinds that it gives. Nobody else asks
+/// these: they are here to be proved.
+pub fn walks(since: UnixMillis) -> Vec<Statement> {
+    let at = || vec![since.into()];
+    let key = || vec!["fwk-1".into()];
+    let keys = json!([{"device_id": "d", "old": "1.a", "new": "1.b"}]).to_string();
+    vec![
+        Statement {
+            name: "secret_acts",
+            sql: include_str!("../sql/secret_acts.sql"),
+            params: vec!["WEBHOOK_SECRET".into(), since.into()],
+        },
+        Statement { name: "secret_outdated", sql: include_str!("../sql/secret_outdated.sql"), params: at() },
+        Statement { name: "secret_refused", sql: include_str!("../sql/secret_refused.sql"), params: at() },
+        Statement { name: "devices_heard", sql: include_str!("../sql/devices_heard.sql"), params: at() },
+        Statement {
+            name: "check_of_broker",
+            sql: include_str!("../sql/check_of_broker.sql"),
+            params: Vec::new(),
+        },
+        Statement {
+            name: "device_keys_page",
+            sql: include_str!("../sql/device_keys_page.sql"),
+            params: vec!["".into(), 500_u32.into()],
+        },
+        Statement {
+            name: "device_keys_reseal",
+            sql: include_str!("../sql/device_keys_reseal.sql"),
+            params: vec![keys.into()],
+        },
+        Statement {
+            name: "firmware_key_latest",
+            sql: include_str!("../sql/firmware_key_latest.sql"),
+            params: Vec::new(),
+        },
+        Statement {
+            name: "firmware_keys_before",
+            sql: include_str!("../sql/firmware_keys_before.sql"),
+            params: key(),
+        },
+        Statement { name: "firmware_signed", sql: include_str!("../sql/firmware_signed.sql"), params: key() },
+        Statement { name: "firmware_needed", sql: include_str!("../sql/firmware_needed.sql"), params: key() },
     ]
 }

@@ -214,6 +214,7 @@ fn security_statements(device: &DeviceId) -> Vec<Statement> {
     statements.extend(security::count_failures(&id, &failures).unwrap());
     statements.push(rotations::list());
     statements.extend(rotations::note(&id, "JWT_SECRET", rotations::Act::Replaced, NOW));
+    statements.extend(rotations::walks(NOW));
     statements
 }
 

@@ -112,6 +112,14 @@ const SHAPES = {
     origins: listOf({ hostname: text, 'zone_name?': text, 'zone_id?': text, 'enabled?': flag, 'previews_enabled?': flag }),
   },
   schedules: listOf({ cron: text }),
+  secrets: {
+    secrets: (value) =>
+      Object.values(value).length > 100
+        ? 'has more than 100'
+        : (Object.values(value)
+            .map((secret) => secret && misfit(secret, { type: oneOf('secret_text'), name: text, text }))
+            .find(Boolean) ?? null),
+  },
   consumer: CONSUMER,
   manifest: {
     manifest: (value) => Object.entries(value).map(([path, file]) => (path.startsWith('/') ? misfit(file, { hash: text, size: number }) : `${path} must begin with /`)).find(Boolean) ?? null,
@@ -374,7 +382,24 @@ export async function startCloudflare({ zone = 'optic.works' } = {}) {
       if (strange) throw new Refusal(400, 10130, `there is no version ${strange.version_id}`);
       return addDeployment(script, body.versions, body.annotations);
     },
-    'GET /workers/scripts/:script/secrets': ({ script }) => [...scriptNamed(script).secrets].map((name) => ({ name, type: 'secret_text' })),
+    'GET /workers/scripts/:script/secrets': ({ script }) => [...scriptNamed(script).secrets.keys()].map((name) => ({ name, type: 'secret_text' })),
+    // All or nothing, and one version of its own that has all of the traffic at once.
+    'PATCH /workers/scripts/:script/secrets-bulk': ({ script: name, body, type }) => {
+      const script = scriptNamed(name);
+      if (type !== 'application/merge-patch+json') throw new Refusal(415, 10001, `secrets-bulk does not take ${type}`);
+      const strange = Object.entries(body.secrets).find(([key, secret]) => secret !== null && secret.name !== key);
+      if (strange) throw new Refusal(400, 10021, `${strange[0]} is named otherwise`);
+      const [{ versions: serving }] = script.deployments;
+      const latest = script.versions.at(-1);
+      if (serving.length !== 1 || serving[0].version_id !== latest.id) throw new Refusal(400, 10215, 'the latest version of this Worker is not the deployed one');
+      for (const [key, secret] of Object.entries(body.secrets)) {
+        if (secret === null) script.secrets.delete(key);
+        else script.secrets.set(key, secret.text);
+      }
+      const version = keepVersion(script, { annotations: { 'workers/triggered_by': 'secret' }, source: latest.source, vars: latest.vars, versionBinding: latest.versionBinding });
+      addDeployment(script, [{ version_id: version.id, percentage: 100 }], { 'workers/triggered_by': 'secret' });
+      return [...script.secrets.keys()].map((key) => ({ name: key, type: 'secret_text' }));
+    },
     'GET /workers/scripts/:script/subdomain': ({ script }) => scriptNamed(script).subdomain,
     'POST /workers/scripts/:script/subdomain': ({ script, body }) => Object.assign(scriptNamed(script).subdomain, body),
     'GET /workers/scripts/:script/schedules': ({ script }) => ({ schedules: scriptNamed(script).schedules.map((cron) => ({ cron })) }),
@@ -416,6 +441,7 @@ export async function startCloudflare({ zone = 'optic.works' } = {}) {
     'POST /workers/scripts/:script/assets-upload-session': 'manifest',
     'POST /workers/scripts/:script/deployments': 'deployment',
     'POST /workers/scripts/:script/subdomain': 'subdomain',
+    'PATCH /workers/scripts/:script/secrets-bulk': 'secrets',
     'PUT /workers/scripts/:script/schedules': 'schedules',
     'PUT /workers/scripts/:script/routes': 'routes',
     'PUT /workers/scripts/:script/domains/records': 'domains',
@@ -431,7 +457,7 @@ export async function startCloudflare({ zone = 'optic.works' } = {}) {
     const started = performance.now();
     const answer = (results, changes) => [{ results, success: true, meta: { duration: performance.now() - started, changes, rows_read: 0, rows_written: changes } }];
     try {
-      if (/^\s*(SELECT|PRAGMA|EXPLAIN)\b/i.test(sql)) {
+      if (/^(?:\s|\/\*.*?\*\/)*(SELECT|PRAGMA|EXPLAIN)\b/i.test(sql)) {
         call.reads = true;
         return answer(database.sqlite.prepare(sql).all(...params), 0);
       }
@@ -459,7 +485,7 @@ export async function startCloudflare({ zone = 'optic.works' } = {}) {
       tags: [],
       versions: [],
       deployments: [],
-      secrets: new Set(),
+      secrets: new Map(),
       routes: [],
       domains: [],
       schedules: [],
@@ -476,8 +502,8 @@ export async function startCloudflare({ zone = 'optic.works' } = {}) {
     const source = modules.get(metadata.main_module);
     if (source === undefined) throw new Refusal(400, 10021, 'the main module was not uploaded');
     // `inherit` takes what the version before has; a secret that is in neither is missing.
-    for (const { name, type } of metadata.bindings) {
-      if (type === 'secret_text') script.secrets.add(name);
+    for (const { name, type, text: value } of metadata.bindings) {
+      if (type === 'secret_text') script.secrets.set(name, value);
       if (type === 'inherit' && !script.secrets.has(name)) throw new Refusal(400, 10056, `there is no secret ${name} to inherit`);
     }
     for (const binding of metadata.bindings) checkBinding(binding);
@@ -488,7 +514,11 @@ export async function startCloudflare({ zone = 'optic.works' } = {}) {
     }
     const vars = Object.fromEntries(metadata.bindings.filter(({ type }) => type === 'plain_text').map(({ name, text: value }) => [name, value]));
     const versionBinding = metadata.bindings.find(({ type }) => type === 'version_metadata')?.name;
-    const version = { id: uuid(), number: script.versions.length + 1, created: now(), annotations: metadata.annotations ?? {}, source, vars, versionBinding };
+    return keepVersion(script, { annotations: metadata.annotations ?? {}, source, vars, versionBinding });
+  }
+
+  function keepVersion(script, content) {
+    const version = { id: uuid(), number: script.versions.length + 1, created: now(), secrets: Object.fromEntries(script.secrets), ...content };
     script.versions.push(version);
     return version;
   }
@@ -529,8 +559,10 @@ export async function startCloudflare({ zone = 'optic.works' } = {}) {
     const chosen = serving.find(({ version_id: key }) => key === wanted) ?? [...serving].sort((a, b) => b.percentage - a.percentage)[0];
     const version = script.versions.find((each) => each.id === chosen.version_id);
     if (!script.running.has(version.id)) script.running.set(version.id, (await import(`data:text/javascript;base64,${Buffer.from(version.source).toString('base64')}`)).default);
-    const env = { ...version.vars, ...(version.versionBinding && { [version.versionBinding]: { id: version.id, tag: '', timestamp: version.created } }) };
-    return script.running.get(version.id).fetch(new Request(url), env);
+    const env = { ...version.vars, ...version.secrets, ...(version.versionBinding && { [version.versionBinding]: { id: version.id, tag: '', timestamp: version.created } }) };
+    const { method, headers } = request;
+    const body = ['GET', 'HEAD'].includes(method) ? undefined : Buffer.concat(await request.toArray());
+    return script.running.get(version.id).fetch(new Request(url, { method, headers, body }), env);
   }
 
   function analytics(sql) {
@@ -579,7 +611,7 @@ export async function startCloudflare({ zone = 'optic.works' } = {}) {
       const route = compiled.find(({ method, expression }) => method === request.method && expression.test(path));
       if (!route) throw new Refusal(404, 7003, `Could not route to ${path}`);
       const values = route.expression.exec(path).slice(1).map(decodeURIComponent);
-      const context = { ...Object.fromEntries(route.names.map((name, index) => [name, values[index]])), query: url.searchParams, call, raw, session };
+      const context = { ...Object.fromEntries(route.names.map((name, index) => [name, values[index]])), query: url.searchParams, call, raw, session, type: request.headers['content-type'] };
       if (request.headers['content-type']?.startsWith('multipart/form-data')) {
         const form = await new Response(raw, { headers: { 'content-type': request.headers['content-type'] } }).formData();
         const parts = await Promise.all([...form].map(async ([name, part]) => [part.name ?? name, typeof part === 'string' ? part : await part.text()]));

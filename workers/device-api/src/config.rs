@@ -33,7 +33,11 @@ impl Config {
         let mut settings = Settings::new(look_up);
         let environment = settings.environment();
         let operators = Issuer::read(&mut settings);
-        let vault = settings.required("DEVICE_KEK", "must be 64 hex digits", Vault::new);
+        let sealed_before = settings.optional("DEVICE_KEK_PREVIOUS");
+        let vault =
+            settings.required("DEVICE_KEK", "must be 64 hex digits, and so must …_PREVIOUS", |text| {
+                Vault::new(text, sealed_before.as_deref())
+            });
         let broker = settings.broker_api();
         let providers = Provider::read(&mut settings);
         let access_tokens = settings.required("JWT_SECRET", "must have at least 32 characters", |text| {

@@ -27,7 +27,11 @@ impl Config {
             is_strong_secret(text).then(|| text.to_owned())
         });
         let previous = settings.optional("WEBHOOK_SECRET_PREVIOUS");
-        let vault = settings.required("DEVICE_KEK", "must be 64 hex digits", Vault::new);
+        let sealed_before = settings.optional("DEVICE_KEK_PREVIOUS");
+        let vault =
+            settings.required("DEVICE_KEK", "must be 64 hex digits, and so must …_PREVIOUS", |text| {
+                Vault::new(text, sealed_before.as_deref())
+            });
         let broker = settings.broker_api();
         let config = match (environment, secret, vault, broker) {
             (Some(environment), Some(secret), Some(vault), Some(broker)) => {

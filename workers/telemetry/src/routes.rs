@@ -2,6 +2,7 @@
 //! anything of the body is looked at.
 
 use rs1_domain::config::BadConfig;
+use rs1_domain::port::PortError;
 use rs1_domain::security::{SecurityKind, Told};
 use rs1_domain::{Answer, Method, Problem, Request, limits};
 use rs1_store::health;
@@ -127,6 +128,10 @@ async fn answer(
     if !config.webhook_secret.accepts(secret) {
         return Err(refuse(route, request, world).await);
     }
+    if config.webhook_secret.is_previous(secret) {
+        // The request is none the worse for it. What the log is not told now, it is told with the next one.
+        let _ = log_secret(SecurityKind::OutdatedSecret, "previous", route, request, world).await;
+    }
     match route {
         Route::MqttAuth => auth::authenticate(world, config, request).await,
         Route::MqttAcl => acl::authorize(world, request).await,
@@ -146,17 +151,27 @@ async fn answer(
 /// Refuses a call that is not EMQX's, or EMQX's with a secret that is not good any more, and hands that on to the security log.
 async fn refuse(route: Route, request: &Request, world: &World<impl Ports>) -> Problem {
     let problem = Problem::unauthenticated("X-Webhook-Secret is missing or not good");
-    let (header, peerhost) = ("x-webhook-secret", request.header("cf-connecting-ip").unwrap_or_default());
-    let kind = SecurityKind::BadWebhookSecret;
-    let Some(told) = notice::due(world, kind, peerhost, request) else { return problem };
-    let secret = if request.header(header).is_some() { "wrong" } else { "none" };
-    let detail = json!({"route": route.path(), "secret": secret});
-    let Told { source, count } = &told;
-    let event = notice::event(&world.random, kind, source, Some(peerhost), *count, detail, request);
-    match notice::tell(world, kind, &told, event).await {
+    let secret = if request.header("x-webhook-secret").is_some() { "wrong" } else { "none" };
+    match log_secret(SecurityKind::BadWebhookSecret, secret, route, request, world).await {
         Ok(()) => problem,
         Err(error) => problem.with_log(format!("not recorded: {error}")),
     }
+}
+
+/// Tells the security log which secret somebody called with, if that is due.
+async fn log_secret(
+    kind: SecurityKind,
+    secret: &str,
+    route: Route,
+    request: &Request,
+    world: &World<impl Ports>,
+) -> Result<(), PortError> {
+    let peerhost = request.header("cf-connecting-ip").unwrap_or_default();
+    let Some(told) = notice::due(world, kind, peerhost, request) else { return Ok(()) };
+    let detail = json!({"route": route.path(), "secret": secret});
+    let Told { source, count } = &told;
+    let event = notice::event(&world.random, kind, source, Some(peerhost), *count, detail, request);
+    notice::tell(world, kind, &told, event).await
 }
 
 #[cfg(test)]

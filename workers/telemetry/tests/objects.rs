@@ -345,7 +345,7 @@ fn whatever_the_bucket_does_nothing_is_lost_and_nothing_is_twice() {
 
 /// A fleet: so many devices, enrolled; each one's id.
 fn fleet(cloud: &Cloud, count: u32) -> Vec<DeviceId> {
-    let vault = Vault::new(KEK).unwrap();
+    let vault = Vault::new(KEK, None).unwrap();
     let key = DeviceKey::parse(HASH).unwrap();
     let new: Vec<_> = (0..count)
         .map(|n| {

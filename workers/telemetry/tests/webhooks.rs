@@ -10,7 +10,7 @@
 
 mod common;
 
-use common::{Cloud, PASSWORD, SECRET, device, published, telemetry_payload, ten_o_clock, topic};
+use common::{Cloud, KEK, PASSWORD, SECRET, device, published, telemetry_payload, ten_o_clock, topic};
 use pollster::block_on;
 use rs1_domain::config::BadConfig;
 use rs1_domain::time::{HOUR, SECOND};
@@ -71,7 +71,7 @@ fn a_bad_configuration_names_every_setting() {
         [
             "ENVIRONMENT is missing; it must be local, staging or production",
             "WEBHOOK_SECRET must have at least 32 characters",
-            "DEVICE_KEK is missing; it must be 64 hex digits",
+            "DEVICE_KEK is missing; it must be 64 hex digits, and so must …_PREVIOUS",
             "EMQX_API_URL is missing; it must be an http or https URL",
             "EMQX_API_KEY is missing; it must be an API key and its secret, key:secret"
         ]
@@ -215,6 +215,50 @@ fn a_call_without_the_secret_is_refused_and_its_address_logged() {
     let answer = call(None, Some("198.51.100.1"));
     assert_eq!(answer.status, 401, "{}", answer.body);
     assert!(answer.log.unwrap().contains("not recorded"));
+}
+
+#[test]
+fn while_the_secret_is_replaced_who_has_the_old_one_is_served_and_known() {
+    let old = "the secret from before, long enough too";
+    let cloud = Cloud::with(&[("WEBHOOK_SECRET_PREVIOUS", old)]);
+    let question = connect(PASSWORD).to_string().into_bytes();
+    let say = |secret| {
+        let headers = [("x-webhook-secret", secret), ("cf-connecting-ip", "192.0.2.10")];
+        cloud.send(Method::Post, "/webhook/mqtt-auth", &headers, question.clone()).status
+    };
+    assert_eq!((say(SECRET), say(old), say("neither")), (200, 200, 401));
+    cloud.world.queue.fail(true);
+    assert_eq!(say(old), 200, "a log that cannot be told refuses nobody");
+    cloud.world.queue.fail(false);
+    assert_eq!(say(old), 200);
+    cloud.drain();
+    let log = cloud.security_log();
+    let outdated: Vec<_> = log.iter().filter(|row| row.kind == "outdated_secret").collect();
+    assert_eq!(outdated.len(), 1);
+    assert_eq!((outdated[0].subject.as_str(), outdated[0].count), ("192.0.2.10", 3));
+    assert_eq!(outdated[0].detail, json!({"route": "/webhook/mqtt-auth", "secret": "previous"}));
+    assert_eq!(log.iter().filter(|row| row.kind == "bad_webhook_secret").count(), 1);
+}
+
+#[test]
+fn keys_that_were_sealed_before_the_key_encryption_key_was_replaced_open() {
+    let cloud = Cloud::new();
+    let new = "0".repeat(64);
+    let settings = |name: &str| match name {
+        "ENVIRONMENT" => Some("local".to_owned()),
+        "WEBHOOK_SECRET" => Some(SECRET.to_owned()),
+        "DEVICE_KEK" => Some(new.clone()),
+        "DEVICE_KEK_PREVIOUS" => Some(KEK.to_owned()),
+        "EMQX_API_URL" => Some("http://127.0.0.1:18083/api/v5".to_owned()),
+        "EMQX_API_KEY" => Some("key:secret".to_owned()),
+        _ => None,
+    };
+    let admit = |cloud: &Cloud| cloud.post("/webhook/mqtt-auth", &connect(PASSWORD));
+    let cloud = Cloud { config: Config::read(&settings).unwrap(), ..cloud };
+    assert_eq!(admit(&cloud).status, 200);
+    let dropped = |name: &str| if name == "DEVICE_KEK_PREVIOUS" { None } else { settings(name) };
+    let cloud = Cloud { config: Config::read(&dropped).unwrap(), ..cloud };
+    assert_eq!(admit(&cloud).status, 503, "it does not open, which is no fault of the device's");
 }
 
 #[test]

@@ -11,6 +11,7 @@ use super::counters::Counters;
 use super::worker::Item;
 use crate::config::Action;
 use crate::http::{Answer, Failure, Outgoing, Pool};
+use crate::live::Live;
 
 /// How often a message is sent back to back before its worker is blocked.
 const QUICK_ATTEMPTS: u32 = 3;
@@ -46,7 +47,7 @@ fn judge(result: &Result<Answer, Failure>) -> Outcome {
 pub struct Delivery {
     action: String,
     path: hyper::Uri,
-    headers: HeaderMap,
+    headers: Live<HeaderMap>,
     pool: Arc<Pool>,
     counters: Arc<Counters>,
 }
@@ -57,10 +58,15 @@ impl Delivery {
         Self {
             action: name.to_owned(),
             path: settings.path.clone(),
-            headers: settings.headers.clone(),
+            headers: Live::new(settings.headers.clone()),
             pool,
             counters,
         }
+    }
+
+    /// Sends with other headers from now on, what waits already as well.
+    pub fn renew(&self, headers: HeaderMap) {
+        self.headers.set(headers);
     }
 
     /// Tries up to three times without a pause. What is left, if anything, is worth another attempt
@@ -91,8 +97,8 @@ impl Delivery {
             log::warn!("action {}: a message expired before it could be delivered", self.action);
             return true;
         }
-        let outgoing =
-            Outgoing { path: self.path.clone(), headers: self.headers.clone(), body: item.body.clone() };
+        let headers = self.headers.get().as_ref().clone();
+        let outgoing = Outgoing { path: self.path.clone(), headers, body: item.body.clone() };
         match judge(&self.pool.send(&outgoing, item.slot, left).await) {
             Outcome::Delivered => {
                 Counters::count(&self.counters.success);

@@ -18,6 +18,7 @@ use tokio::time::Instant;
 
 use crate::config::{Action, Body, BodyPath, Connector, QueryMode};
 use crate::http::{Pool, Slot};
+use crate::live::Gate;
 use crate::rules::{Sink, Term};
 use counters::Counters;
 use delivery::Delivery;
@@ -33,25 +34,27 @@ pub struct Actions {
 struct Running {
     settings: Action,
     by_client: bool,
+    delivery: Arc<Delivery>,
     buffers: Vec<Arc<Buffer>>,
     counters: Arc<Counters>,
 }
 
 impl Actions {
     /// Starts the workers of every action on `tasks`, which ends them when it is dropped. Actions of
-    /// one connector share its connections.
+    /// one connector share its connections, behind `gate`.
     ///
     /// # Errors
     /// If a host cannot stand in a header.
     pub fn start(
         connectors: &BTreeMap<String, Connector>,
         actions: BTreeMap<String, Action>,
+        gate: &Gate,
         tasks: &mut JoinSet<()>,
     ) -> Result<Self, String> {
         let mut pools = BTreeMap::new();
         for (name, connector) in connectors {
             let target = connector.target.clone();
-            let pool = Pool::new(target, connector.pool_size, connector.connect_timeout)?;
+            let pool = Pool::new(target, connector.pool_size, connector.connect_timeout, gate.clone())?;
             pools.insert(name.as_str(), (Arc::new(pool), connector.by_client));
         }
         let mut by_name = BTreeMap::new();
@@ -69,9 +72,19 @@ impl Actions {
                 tasks.spawn(worker::run(buffer.clone(), delivery.clone(), window, settings.resume_interval));
                 buffers.push(buffer);
             }
-            by_name.insert(name, Running { settings, by_client: *by_client, buffers, counters });
+            let by_client = *by_client;
+            by_name.insert(name, Running { settings, by_client, delivery, buffers, counters });
         }
         Ok(Self { by_name })
+    }
+
+    /// Sends with the headers of `actions` from now on.
+    pub fn renew(&self, actions: &BTreeMap<String, Action>) {
+        for (name, running) in &self.by_name {
+            if let Some(action) = actions.get(name) {
+                running.delivery.renew(action.headers.clone());
+            }
+        }
     }
 
     /// The counters, by action.

@@ -1,9 +1,11 @@
 //! The management API, as far as the workers and the tests call it (`emqx_dashboard.erl`,
 //! `emqx_mgmt_api_*.erl`).
 //!
-//! `/local/…` is no part of EMQX: it lets a test wait for what EMQX shows on its dashboard.
+//! `/local/…` is no part of EMQX: it lets a test wait for what EMQX shows on its dashboard, does what `emqx ctl conf reload`
+//! does, and holds what is for the backend while that is exchanged.
 
 mod clients;
+mod local;
 mod publish;
 mod reply;
 mod status;
@@ -18,9 +20,13 @@ use axum::response::Response;
 use axum::routing::{delete, get, post};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use parking_lot::Mutex;
 use rmqtt::context::ServerContext;
+use tokio::sync::OwnedRwLockWriteGuard;
 
+use crate::Reader;
 use crate::broker::Broker;
+use crate::live::Live;
 use reply::Reply;
 
 /// An API key.
@@ -36,15 +42,25 @@ pub struct Credentials {
 pub struct Api {
     broker: Arc<Broker>,
     scx: ServerContext,
-    /// The `Authorization` header of a caller who may call.
-    authorization: String,
+    reader: Reader,
+    /// The `Authorization` headers of callers who may call.
+    authorizations: Live<Vec<String>>,
+    /// While it is there, nothing passes to the backend.
+    held: Mutex<Option<OwnedRwLockWriteGuard<()>>>,
+}
+
+/// The headers of callers that have these keys.
+fn authorizations(keys: &[Credentials]) -> Vec<String> {
+    let of = |Credentials { key, secret }: &Credentials| {
+        format!("Basic {}", STANDARD.encode(format!("{key}:{secret}")))
+    };
+    keys.iter().map(of).collect()
 }
 
 /// All routes.
-pub fn router(broker: Arc<Broker>, scx: ServerContext, credentials: &Credentials) -> Router {
-    let pair = format!("{}:{}", credentials.key, credentials.secret);
-    let authorization = format!("Basic {}", STANDARD.encode(pair));
-    let api = Arc::new(Api { broker, scx, authorization });
+pub fn router(broker: Arc<Broker>, scx: ServerContext, reader: Reader, keys: &[Credentials]) -> Router {
+    let authorizations = Live::new(authorizations(keys));
+    let api = Arc::new(Api { broker, scx, reader, authorizations, held: Mutex::default() });
     let guarded = Router::new()
         .route("/publish", post(publish::one))
         .route("/publish/bulk", post(publish::bulk))
@@ -60,6 +76,8 @@ pub fn router(broker: Arc<Broker>, scx: ServerContext, credentials: &Credentials
         .nest("/api/v5", guarded)
         .route("/status", get(status::status))
         .route("/local/actions", get(status::actions))
+        .route("/local/reload", post(local::reload))
+        .route("/local/hold", post(local::hold).delete(local::release))
         .fallback(|| async { Reply::error(404, "NOT_FOUND", "Request Path Not Found") })
         .with_state(api)
 }
@@ -69,7 +87,9 @@ async fn authenticate(State(api): State<Arc<Api>>, request: Request, next: Next)
     let given = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     match given {
         None => Err(Reply::error(401, "AUTHORIZATION_HEADER_ERROR", "Support authorization: basic/bearer")),
-        Some(given) if given == api.authorization => Ok(next.run(request).await),
+        Some(given) if api.authorizations.get().iter().any(|known| known == given) => {
+            Ok(next.run(request).await)
+        }
         Some(_) => Err(Reply::error(401, "BAD_API_KEY_OR_SECRET", "Check api_key/api_secret")),
     }
 }

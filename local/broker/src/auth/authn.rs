@@ -12,6 +12,7 @@ use super::render::{self, Asking};
 use crate::clock;
 use crate::config::AuthRequest;
 use crate::http::Pool;
+use crate::live::{Gate, Live};
 
 /// What a client that is let in may do, and until when.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -42,24 +43,32 @@ pub enum Verdict {
 /// The chain of authenticators.
 #[derive(Debug)]
 pub struct Authenticator {
-    chain: Vec<(AuthRequest, Pool)>,
+    chain: Vec<(Live<AuthRequest>, Pool)>,
     listener: String,
 }
 
 impl Authenticator {
-    /// A chain of `requests`, asked in their order.
+    /// A chain of `requests`, asked in their order, behind `gate`.
     ///
     /// # Errors
     /// If a host cannot stand in a header.
-    pub fn new(requests: Vec<AuthRequest>, listener: String) -> Result<Self, String> {
+    pub fn new(requests: Vec<AuthRequest>, listener: String, gate: &Gate) -> Result<Self, String> {
         let chain = requests
             .into_iter()
             .map(|request| {
-                let pool = Pool::new(request.target.clone(), request.pool_size, request.connect_timeout)?;
-                Ok((request, pool))
+                let AuthRequest { target, pool_size, connect_timeout, .. } = &request;
+                let pool = Pool::new(target.clone(), *pool_size, *connect_timeout, gate.clone())?;
+                Ok((Live::new(request), pool))
             })
             .collect::<Result<_, String>>()?;
         Ok(Self { chain, listener })
+    }
+
+    /// Asks as `requests` say from now on, over the same connections.
+    pub fn renew(&self, requests: Vec<AuthRequest>) {
+        for ((known, _), request) in self.chain.iter().zip(requests) {
+            known.set(request);
+        }
     }
 
     /// Asks one authenticator after the other until one decides. If none does, the client is denied;
@@ -69,7 +78,7 @@ impl Authenticator {
             return Verdict::Allow(None);
         }
         for (request, pool) in &self.chain {
-            match self.ask(request, pool, identity, password).await {
+            match self.ask(&request.get(), pool, identity, password).await {
                 Verdict::Ignore(why) => {
                     log::warn!("authentication of {} was not decided: {why}", identity.clientid);
                 }

@@ -134,19 +134,19 @@ async fn a_password_that_is_not_utf_8_is_denied_without_a_request() {
         &crate::http::Origins::default(),
     )
     .unwrap();
-    let authenticator = Authenticator::new(config.authentication, config.listener).unwrap();
+    let authenticator = Authenticator::new(config.authentication, config.listener, &Gate::default()).unwrap();
     let identity =
         Identity { clientid: "dev-1".to_owned(), username: None, peer: None, local: None, proto_ver: 5 };
     let (request, pool) = &authenticator.chain[0];
     let password = Bytes::from_static(b"\xff\xfe");
-    let verdict = authenticator.ask(request, pool, &identity, Some(&password)).await;
+    let verdict = authenticator.ask(&request.get(), pool, &identity, Some(&password)).await;
     assert_eq!(verdict, Verdict::Ignore("the password is not UTF-8".to_owned()));
     assert_eq!(authenticator.authenticate(&identity, Some(&password)).await, Verdict::NotAuthorized);
 }
 
 #[tokio::test]
 async fn without_an_authenticator_everyone_is_let_in() {
-    let authenticator = Authenticator::new(Vec::new(), "tcp:default".to_owned()).unwrap();
+    let authenticator = Authenticator::new(Vec::new(), "tcp:default".to_owned(), &Gate::default()).unwrap();
     let identity =
         Identity { clientid: "a".to_owned(), username: None, peer: None, local: None, proto_ver: 4 };
     assert_eq!(authenticator.authenticate(&identity, None).await, Verdict::Allow(None));

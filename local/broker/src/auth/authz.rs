@@ -12,12 +12,13 @@ use super::client::Client;
 use super::render::{self, Asking};
 use crate::config::{AuthRequest, Authorization, CacheLimits, DenyAction};
 use crate::http::Pool;
+use crate::live::{Gate, Live};
 use crate::metrics::{Counter, Metrics};
 
 /// Decides what clients may do.
 #[derive(Debug)]
 pub struct Authorizer {
-    sources: Vec<(AuthRequest, Pool)>,
+    sources: Vec<(Live<AuthRequest>, Pool)>,
     cache: Option<CacheLimits>,
     allow_no_match: bool,
     deny_action: DenyAction,
@@ -28,17 +29,23 @@ pub struct Authorizer {
 }
 
 impl Authorizer {
-    /// Decides by `settings`.
+    /// Decides by `settings`, and asks behind `gate`.
     ///
     /// # Errors
     /// If a host cannot stand in a header.
-    pub fn new(settings: Authorization, listener: String, metrics: Arc<Metrics>) -> Result<Self, String> {
+    pub fn new(
+        settings: Authorization,
+        listener: String,
+        metrics: Arc<Metrics>,
+        gate: &Gate,
+    ) -> Result<Self, String> {
         let sources = settings
             .sources
             .into_iter()
             .map(|request| {
-                let pool = Pool::new(request.target.clone(), request.pool_size, request.connect_timeout)?;
-                Ok((request, pool))
+                let AuthRequest { target, pool_size, connect_timeout, .. } = &request;
+                let pool = Pool::new(target.clone(), *pool_size, *connect_timeout, gate.clone())?;
+                Ok((Live::new(request), pool))
             })
             .collect::<Result<_, String>>()?;
         Ok(Self {
@@ -50,6 +57,13 @@ impl Authorizer {
             generation: AtomicU64::new(0),
             metrics,
         })
+    }
+
+    /// Asks as `sources` say from now on, over the same connections.
+    pub fn renew(&self, sources: Vec<AuthRequest>) {
+        for ((known, _), request) in self.sources.iter().zip(sources) {
+            known.set(request);
+        }
     }
 
     /// Whether a denied client is to be disconnected.
@@ -92,7 +106,7 @@ impl Authorizer {
             return self.matched(allowed);
         }
         for (request, pool) in &self.sources {
-            match self.ask(request, pool, client, operation).await {
+            match self.ask(&request.get(), pool, client, operation).await {
                 Ok(Some(allowed)) => return self.matched(allowed),
                 Ok(None) => {}
                 Err(why) => log::warn!(

@@ -19,6 +19,7 @@ use tokio::net::TcpStream;
 use tokio::sync::{Mutex, MutexGuard};
 
 use super::origin::Target;
+use crate::live::Gate;
 
 /// Bodies of answers beyond this are cut off: EMQX reads a verdict from them, never data.
 const MAX_ANSWER_BYTES: usize = 1 << 20;
@@ -91,25 +92,27 @@ pub struct Pool {
     connect_timeout: Duration,
     connections: Vec<Mutex<Connection>>,
     turn: AtomicUsize,
+    gate: Gate,
 }
 
 impl Pool {
-    /// A pool of `size` connections (at least one), opened as they are needed.
+    /// A pool of `size` connections (at least one), opened as they are needed, behind `gate`.
     ///
     /// # Errors
     /// If the host cannot stand in a header.
-    pub fn new(target: Target, size: usize, connect_timeout: Duration) -> Result<Self, String> {
+    pub fn new(target: Target, size: usize, connect_timeout: Duration, gate: Gate) -> Result<Self, String> {
         let host = HeaderValue::from_str(&target.host).map_err(|error| error.to_string())?;
         let connections = (0..size.max(1)).map(|_| Mutex::new(None)).collect();
-        Ok(Self { target, host, connect_timeout, connections, turn: AtomicUsize::new(0) })
+        Ok(Self { target, host, connect_timeout, connections, turn: AtomicUsize::new(0), gate })
     }
 
-    /// Sends once and waits up to `timeout` for the answer, the wait for a free connection included.
+    /// Sends once and waits up to `timeout` for the answer, the waits for the gate and for a free connection included.
     ///
     /// # Errors
     /// If no answer came back.
     pub async fn send(&self, request: &Outgoing, slot: Slot, timeout: Duration) -> Result<Answer, Failure> {
         tokio::time::timeout(timeout, async {
+            let _passed = self.gate.pass().await;
             let mut connection = self.connection(slot).await?;
             self.exchange(&mut connection, request).await
         })
@@ -250,7 +253,7 @@ mod tests {
             }
         });
         let target = Target { address, host: "api.localhost".to_owned() };
-        (Pool::new(target, 1, Duration::from_secs(1)).unwrap(), requests)
+        (Pool::new(target, 1, Duration::from_secs(1), Gate::default()).unwrap(), requests)
     }
 
     fn request() -> Outgoing {
@@ -291,7 +294,7 @@ mod tests {
     #[tokio::test]
     async fn nobody_at_home_is_a_failed_connection() {
         let target = Target { address: "127.0.0.1:1".to_owned(), host: "x".to_owned() };
-        let pool = Pool::new(target, 1, PATIENCE).unwrap();
+        let pool = Pool::new(target, 1, PATIENCE, Gate::default()).unwrap();
         assert!(matches!(pool.send(&request(), Slot::Any, PATIENCE).await, Err(Failure::Connection(_))));
     }
 }

@@ -16,5 +16,6 @@ mod device;
 mod managing;
 mod permissions;
 mod process;
+mod renewing;
 mod stack;
 mod wills;

@@ -1,12 +1,14 @@
 //! A broker with the production configuration, and the backend behind it.
 
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use rs1_broker::api::Credentials;
 use rs1_broker::config::Config;
 use rs1_broker::hocon::Includes;
 use rs1_broker::http::Origins;
-use rs1_broker::{Options, Running};
+use rs1_broker::{Options, Reader, Running, Settings};
 use serde_json::Value as Json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -25,6 +27,8 @@ pub fn production() -> String {
 pub struct Stack {
     pub backend: Backend,
     pub broker: Running,
+    /// The file with the secret, and that of the API keys, for the next reload.
+    pub files: Arc<Mutex<(String, Vec<Credentials>)>>,
 }
 
 impl Stack {
@@ -39,19 +43,20 @@ impl Stack {
         let mut origins = Origins::default();
         origins.origin(&format!("https://api.optic.works=http://{}", backend.address)).unwrap();
         origins.host("api.optic.works=api.localhost").unwrap();
-        let includes = Includes::default().with("webhook-secret.hocon", SECRET_LINE);
         let text = format!("{}\n{more}\n", production());
-        let config = Config::read("emqx/emqx.conf", &text, &includes, &origins)
-            .unwrap_or_else(|faults| panic!("{faults:#?}"));
+        let key = Credentials { key: "key".to_owned(), secret: "secret".to_owned() };
+        let files = Arc::new(Mutex::new((SECRET_LINE.to_owned(), vec![key])));
+        let read = files.clone();
+        let reader = Reader::new(move || {
+            let (secret, keys) = read.lock().unwrap().clone();
+            let includes = Includes::default().with("webhook-secret.hocon", secret);
+            let config = Config::read("emqx/emqx.conf", &text, &includes, &origins)
+                .map_err(|faults| anyhow::anyhow!("{faults:#?}"))?;
+            Ok(Settings { config, keys })
+        });
         let any = "127.0.0.1:0".parse().unwrap();
-        let options = Options {
-            config,
-            mqtt: any,
-            api: any,
-            api_key: "key".to_owned(),
-            api_secret: "secret".to_owned(),
-        };
-        Self { backend, broker: rs1_broker::start(options).await.unwrap() }
+        let broker = rs1_broker::start(Options { reader, mqtt: any, api: any }).await.unwrap();
+        Self { backend, broker, files }
     }
 
     /// Calls the management API; `body` is sent as JSON. Returns status and body.

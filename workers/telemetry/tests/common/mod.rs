@@ -70,13 +70,18 @@ fn mac() -> MacAddress {
 impl Cloud {
     /// A cloud in which the contract's device is enrolled.
     pub fn new() -> Self {
+        Self::with(&[])
+    }
+
+    /// The same with these settings besides.
+    pub fn with(more: &[(&str, &str)]) -> Self {
         let settings = |name: &str| match name {
             "ENVIRONMENT" => Some("local".to_owned()),
             "WEBHOOK_SECRET" => Some(SECRET.to_owned()),
             "DEVICE_KEK" => Some(KEK.to_owned()),
             "EMQX_API_URL" => Some("http://127.0.0.1:18083/api/v5".to_owned()),
             "EMQX_API_KEY" => Some("key:secret".to_owned()),
-            _ => None,
+            _ => more.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned()),
         };
         let cloud = Self {
             world: World {
@@ -92,8 +97,10 @@ impl Cloud {
             config: Config::read(&settings).unwrap_or_else(|faults| panic!("{faults:?}")),
             now: ten_o_clock(),
         };
-        let sealed_key =
-            Vault::new(KEK).unwrap().seal(&DeviceKey::parse(HASH).unwrap(), &device(), [9; 12]).unwrap();
+        let sealed_key = Vault::new(KEK, None)
+            .unwrap()
+            .seal(&DeviceKey::parse(HASH).unwrap(), &device(), [9; 12])
+            .unwrap();
         let new = NewDevice { device_id: device(), mac_address: mac(), product_sku: None, sealed_key };
         block_on(run(&cloud.world.db, [devices::enroll(&[new], cloud.now, "ada").unwrap()])).unwrap();
         cloud
