@@ -70,6 +70,9 @@ function statements(devices) {
     `${few} INSERT INTO maintenance_windows (window_id, subjects, reason, from_at, until_at, created_by) SELECT printf('mnt-%026d', i), '["*"]', 'it''s moved', ${NOW}, ${NOW}, 'ada' FROM n`,
     `INSERT INTO notice_channels (channel, quiet_until) VALUES ('slack', ${NOW})`,
     `${few} INSERT INTO telemetry_objects (object_key, etag, state, position, generation, held_until, begun_at, updated_at) SELECT 'telemetry/incoming/' || i, 'e', 'done', 1, 1, ${NOW}, ${NOW}, ${NOW} FROM n`,
+    `${few} INSERT INTO telemetry_seals (hour, after, checked, repaired, updated_at) SELECT ${FIRST_HOUR} + i, 'g', 1000, 1, ${NOW} FROM n`,
+    // Of a time that is past its retention: nobody makes them anew.
+    `${few} INSERT INTO telemetry_late (hour, device_id, marks) SELECT i, ${hex32('i')}, 1 FROM n`,
     `INSERT INTO backup_watch (subject, faults, facts, first_at, since, looked_at) VALUES ('drill', '[]', '{}', ${NOW}, ${NOW}, 32503680000000)`,
   ];
 }

@@ -101,3 +101,28 @@ for (const [index, fault] of FAULTS.entries()) {
     assert.deepEqual(await shown(ago), minutes(0, 10));
   });
 }
+
+test('a sealed hour is made anew when messages come late, and when it counts what the archive does not hold', async () => {
+  const rollup = async () => (await cloud.rows('SELECT messages, metrics, seen FROM telemetry_rollups WHERE device_id = ?1', device.id))[0];
+  let sweeps = 6 * 24;
+  const sweep = () => cloud.cron('history', '30 * * * *', new Date(hourStart() + (sweeps += 1) * 3_600_000));
+  const told = async () => (await cloud.rows("SELECT outcome, detail FROM cron_runs WHERE worker = 'history' AND cron = '30 * * * *'"))[0];
+  await send(device, 3, minutes(0, 30));
+  await counted(device, 30);
+  await compact();
+  await cloud.rows('UPDATE telemetry_rollups SET messages = 31 WHERE device_id = ?1', device.id);
+  await sweep();
+  assert.match((await told()).detail, / [1-9]\d* not as archived, [1-9]\d* made anew/);
+  assert.deepEqual([(await rollup()).messages, (await rollup()).seen], [30, null]);
+
+  const before = (await keys(3)).length;
+  await send(device, 3, minutes(20, 40));
+  await eventually('the late ones to be archived', async () => (await keys(3)).length > before);
+  await eventually('the mark', async () => (await cloud.rows('SELECT marks FROM telemetry_late WHERE device_id = ?1', device.id))[0]);
+  await sweep();
+  assert.match((await told()).detail, / 1 made anew/);
+  assert.equal((await rollup()).messages, 40);
+  assert.equal(JSON.parse((await rollup()).metrics)['system.free_heap'][0], 40);
+  assert.deepEqual(await shown(3), minutes(0, 40));
+  assert.deepEqual(await cloud.rows('SELECT * FROM telemetry_late'), []);
+});

@@ -3,8 +3,9 @@
 
 import assert from 'node:assert/strict';
 import { after, before, beforeEach, test } from 'node:test';
+import { gzipSync } from 'node:zlib';
 import { HEALTH } from '../../local/lib/workers.mjs';
-import { hourStart } from './fixtures/builders.mjs';
+import { hourStart, queued } from './fixtures/builders.mjs';
 import { isStatus } from './fixtures/expect.mjs';
 import { eventually, startHarness } from './support/harness.mjs';
 
@@ -140,6 +141,16 @@ test('the hourly sweep closes hours, and drops what is past its time', async () 
     );
   const hours = { present: hour(0), open: hour(5), closing: hour(5, 1), old: hour(29, 23), gone: hour(30, 1) };
   for (const at of Object.values(hours)) await rollup(at);
+  // The one that closes counts what is archived.
+  const at = hours.closing * 3_600_000;
+  const line = `${queued(device, { at })}\n`;
+  const iso = new Date(at).toISOString();
+  const bucket = await cloud.cloud.bucket('ARCHIVES');
+  const metadata = { customMetadata: { 'gzip-of': 'application/x-ndjson' } };
+  await bucket.put(`telemetry/${iso.slice(0, 10)}/${iso.slice(11, 13)}/00-spec.ndjson.gz`, gzipSync(line), metadata);
+  const metrics = '{"system.free_heap":[1,150000,150000,150000,150000]}';
+  const counted = 'UPDATE telemetry_rollups SET last_at = ?1, last_received_at = ?1, metrics = ?2 WHERE device_id = ?3 AND hour = ?4';
+  await cloud.rows(counted, at, metrics, device.id, hours.closing);
   const ulid = (days) => timeOfUlid(now.getTime() - days * DAY);
   const logged = { kept: 89, gone: 91 };
   for (const [name, days] of Object.entries(logged)) {
@@ -162,8 +173,11 @@ test('the hourly sweep closes hours, and drops what is past its time', async () 
     await cloud.rows("INSERT INTO auth_failures (peerhost, recent, last_failed_at) VALUES (?, '[]', ?)", host, at);
   }
 
-  const { line } = await run(worker, cron, now);
-  assert.equal(line.log, '1 hours sealed, 1 deleted; 0 events, 0 alerts deleted; 1 security, 1 audit, 1 failure, 0 diagnostics, 0 session rows deleted; 0 objects found');
+  const { line: told } = await run(worker, cron, now);
+  assert.match(
+    told.log,
+    /^1 hours deleted; 0 events, 0 alerts deleted; 1 security, 1 audit, 1 failure, 0 diagnostics, 0 session rows deleted; 0 objects found; \d+ hours sealed, 1 rollups checked, 0 not as archived, 0 made anew$/,
+  );
   const left = await cloud.rows('SELECT hour, seen IS NULL AS sealed FROM telemetry_rollups WHERE device_id = ? ORDER BY hour', device.id);
   assert.deepEqual(
     left.map(({ hour: at, sealed }) => [at, sealed === 1]),
@@ -191,7 +205,7 @@ test('the sweep goes through a large fleet step by step', async () => {
   );
   cloud.faults.forget();
   await run(worker, cron);
-  const steps = cloud.faults.calls({ worker, match: /seal_hours/ }).length;
+  const steps = cloud.faults.calls({ worker, match: /delete_hours/ }).length;
   assert.equal(steps, Math.ceil((already + ids.length) / 500));
 });
 

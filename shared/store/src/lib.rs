@@ -9,7 +9,8 @@
 //! - [`devices`]: enrolment, admission, state, presence, lists;
 //! - [`users`]: who people are, and their sessions; [`orders`]: what they bought;
 //! - [`fleet`]: the whole in numbers, and by the [`hours`];
-//! - [`telemetry`]: hourly rollups, read and written by [`rollups`]; [`objects`]: how far collected telemetry is taken in;
+//! - [`telemetry`]: hourly rollups, read and written by [`rollups`]; [`seals`]: hours that are closed, and rollups that are to be made
+//!   anew; [`objects`]: how far collected telemetry is taken in;
 //! - [`security`]: the audit log, the security log, failed authentications;
 //! - [`rollouts`]: who gets which firmware, and how far each has come;
 //! - [`firmware`]: signing keys, artifacts, downloads;
@@ -61,6 +62,7 @@ pub mod orders;
 pub mod rollouts;
 pub mod rollups;
 pub mod rotations;
+pub mod seals;
 pub mod security;
 pub mod sql;
 pub mod status;

@@ -277,24 +277,6 @@ pub fn next_devices(after: &str, limit: u32) -> Statement {
     }
 }
 
-/// Forgets the message ids of hours before `before_hour` (and no more than `window` hours before
-/// that) for the devices after `after` up to `last`. Sealed hours take no more messages.
-pub fn seal_hours(after: &str, last: &DeviceId, before_hour: i64, window: i64) -> Statement {
-    Statement {
-        name: "seal_hours",
-        sql: "/* seal_hours */
-            UPDATE telemetry_rollups SET seen = NULL, generation = generation + 1
-            WHERE device_id IN (SELECT device_id FROM devices WHERE device_id > ?1 AND device_id <= ?2)
-              AND hour < ?3 AND hour >= ?4 AND seen IS NOT NULL",
-        params: vec![
-            after.into(),
-            last.as_str().into(),
-            before_hour.into(),
-            before_hour.saturating_sub(window).into(),
-        ],
-    }
-}
-
 /// Deletes hours before `before_hour` for the devices after `after` up to `last`.
 pub fn delete_hours(after: &str, last: &DeviceId, before_hour: i64) -> Statement {
     Statement {

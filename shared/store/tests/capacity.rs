@@ -24,7 +24,7 @@ use rs1_store::native::NativeDatabase;
 use rs1_store::rollups::row_of;
 use rs1_store::sql::{rows, run};
 use rs1_store::telemetry::{self, EventRow, RollupRow};
-use rs1_store::{alerts, devices};
+use rs1_store::{alerts, devices, seals};
 use rs1_telemetry::Message;
 use rs1_telemetry::alert::{Alerts, Kind, Signal};
 use rs1_telemetry::batch::{self, Intake, Slot};
@@ -154,7 +154,7 @@ fn ten_thousand_devices_fit_for_thirty_days_with_room() {
                     .collect();
                 run(&db, [telemetry::write_rollups(&written, 3_000_000).unwrap()]).await.unwrap();
             }
-            let seal = telemetry::seal_hours("", last_device, now - OPEN_DAYS * 24, 7 * 24);
+            let seal = seals::seal(now - OPEN_DAYS * 24 - 1, "", last_device.as_str());
             let delete = telemetry::delete_hours("", last_device, now - ROLLUP_DAYS * 24);
             run(&db, [seal, delete]).await.unwrap();
         }

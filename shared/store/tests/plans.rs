@@ -22,8 +22,8 @@ use rs1_store::sql::PageRequest;
 use rs1_store::telemetry::RollupRow;
 use rs1_store::{
     Statement, access, alerts, backups, checks, cron, devices, diagnostics, firmware, fleet, idempotency,
-    incidents, notices, objects, orders, rollouts, rotations, security, status, telemetry, users, watch,
-    zones,
+    incidents, notices, objects, orders, rollouts, rotations, seals, security, status, telemetry, users,
+    watch, zones,
 };
 use rs1_telemetry::alert::{Alerts, Kind, Signal};
 
@@ -87,7 +87,6 @@ fn every_statement() -> Vec<Statement> {
         ),
         telemetry::delete_events("", &device, NOW),
         telemetry::next_devices("", 100),
-        telemetry::seal_hours("", &device, 100, 48),
         telemetry::delete_hours("", &device, 100),
     ];
     statements.extend(cron_statements());
@@ -99,7 +98,8 @@ fn every_statement() -> Vec<Statement> {
     statements.extend(backup_statements());
     statements.extend(alert_statements(&device));
     statements.extend(notice_statements());
-    statements.extend([check_statements(), object_statements(), fleet_statements(&device)].concat());
+    statements.extend([check_statements(), object_statements(), seal_statements(&device)].concat());
+    statements.extend(fleet_statements(&device));
     statements
 }
 
@@ -283,6 +283,23 @@ fn notice_statements() -> Vec<Statement> {
     statements.extend(notices::plan(&[], &[], NOW).unwrap());
     statements.extend(notices::settle(&settled, NOW));
     statements.extend(notices::prune(NOW, 10));
+    statements
+}
+
+fn seal_statements(device: &DeviceId) -> Vec<Statement> {
+    let mark = seals::Mark { hour: 1, device_id: device.clone(), marks: 1 };
+    let mut statements = vec![
+        seals::latest(1),
+        seals::slots(1, "", "10", 500),
+        seals::seal(1, "", device.as_str()),
+        seals::note(1, seals::END, seals::Compared::default(), NOW),
+        seals::note_repaired(1, 1, NOW),
+        seals::mark(&[(device, 1)]).unwrap(),
+        seals::marks(1, 50),
+        seals::settle(&mark),
+        seals::delete(device, 1, 1),
+    ];
+    statements.extend(seals::prune(1));
     statements
 }
 

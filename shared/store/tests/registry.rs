@@ -104,27 +104,22 @@ fn rollups_of_unknown_devices_are_neither_read_nor_written() {
 }
 
 #[test]
-fn the_sweep_seals_and_deletes_by_hour() {
+fn the_sweep_deletes_by_hour() {
     let db = NativeDatabase::new();
     let all: Vec<_> = (0..5).map(|number| new(number, "k")).collect();
     block_on(run(&db, [devices::enroll(&all, UnixMillis(5), "ada").unwrap()])).unwrap();
     let rollups: Vec<_> =
         (0..5).flat_map(|number| (95..=105).map(move |hour| rollup(number, hour))).collect();
     block_on(run(&db, [telemetry::write_rollups(&rollups, 0).unwrap()])).unwrap();
-    let (mut after, mut sealed, mut deleted) = (String::new(), 0, 0);
+    let (mut after, mut deleted) = (String::new(), 0);
     loop {
         let [outcome] = block_on(run(&db, [telemetry::next_devices(&after, 2)])).unwrap();
         let Some(last) = first_row::<Step>(&outcome).unwrap().unwrap().last else { break };
-        let [seal, delete] = block_on(run(
-            &db,
-            [telemetry::seal_hours(&after, &last, 103, 5), telemetry::delete_hours(&after, &last, 97)],
-        ))
-        .unwrap();
-        sealed += seal.changes;
+        let [delete] = block_on(run(&db, [telemetry::delete_hours(&after, &last, 97)])).unwrap();
         deleted += delete.changes;
         after = last.to_string();
     }
-    assert_eq!((sealed, deleted), (25, 10));
+    assert_eq!(deleted, 10);
     let [outcome] = block_on(run(&db, [telemetry::hours(&DeviceId::of(&mac(3)), 100)])).unwrap();
     let hours: Vec<_> = rows::<HourRow>(&outcome).unwrap().iter().map(|row| row.hour).collect();
     assert_eq!(hours, (100..=105).collect::<Vec<_>>());

@@ -33,7 +33,7 @@ pub enum Slot {
     Empty,
     /// A rollup, and how often it was written.
     Open(Rollup, i64),
-    /// A rollup that takes no more messages: its ids are forgotten.
+    /// A rollup whose ids are forgotten: it takes no more messages, but is made anew of the archive when some come.
     Sealed,
 }
 
@@ -53,6 +53,8 @@ pub struct Write {
 pub struct Plan {
     /// What to write once the rest is done.
     pub writes: Vec<Write>,
+    /// Hours that are sealed and that some of the messages are of: to be marked once the rest is done.
+    pub late: Vec<Key>,
     /// The rest.
     pub taken: Taken,
 }
@@ -70,7 +72,7 @@ pub struct Taken {
     pub unknown: Vec<usize>,
     /// How many messages had been counted before, or stand twice there.
     pub repeated: usize,
-    /// How many messages came after their hour was sealed: archived, but not counted.
+    /// How many messages came after their hour was sealed: archived, and counted when it is made anew of the archive.
     pub late: usize,
     /// How many messages are new.
     pub counted: usize,
@@ -82,7 +84,7 @@ pub fn plan(messages: &[Message], slots: Vec<(Key, Slot)>) -> Plan {
     let mut intake = Intake::default();
     intake.load(&keys(messages), slots);
     let taken = intake.take(messages);
-    Plan { writes: intake.writes(), taken }
+    Plan { late: intake.late(), writes: intake.writes(), taken }
 }
 
 /// Rollups that take messages in.
@@ -140,19 +142,11 @@ impl Intake {
         }
     }
 
-    /// Seals the rollups that had more messages than they remember: whether one of those comes again, they cannot tell.
-    pub fn seal_those_that_forget(&mut self) {
-        for held in self.held.values_mut() {
-            if matches!(held, Held::Open(rollup, ..) if !rollup.remembers_all()) {
-                *held = Held::Sealed(Vec::new());
-            }
-        }
-    }
-
     /// Takes messages in. None of their rollups may be [`missing`](Self::missing).
     pub fn take(&mut self, messages: &[Message]) -> Taken {
         let mut taken = Taken::default();
         let mut fresh = Vec::new();
+        let mut current = Vec::new();
         for (place, message) in messages.iter().enumerate() {
             let (new, count) = match self.held.get_mut(&key_of(message)) {
                 None | Some(Held::Unknown) => {
@@ -169,6 +163,9 @@ impl Intake {
                 Some(Held::Open(rollup, _, changed)) => {
                     let new = rollup.merge(message) == Merge::Counted;
                     *changed |= new;
+                    if new {
+                        current.push(message);
+                    }
                     (new, &mut taken.counted)
                 }
             };
@@ -178,7 +175,8 @@ impl Intake {
                 fresh.push(message);
             }
         }
-        for message in &fresh {
+        // Of a late one nobody knows whether it is new, and it says nothing of how the device is by now.
+        for message in current {
             let signals = alert::signals_of(message);
             if !signals.is_empty() {
                 taken.signals.entry(message.device.clone()).or_default().extend(signals);
@@ -187,6 +185,12 @@ impl Intake {
         taken.events = fresh.iter().flat_map(|message| event::events_of(message)).collect();
         taken.archive = archive::objects_of(fresh);
         taken
+    }
+
+    /// The sealed hours that messages came for, in order.
+    pub fn late(&self) -> Vec<Key> {
+        let came = |held: &Held| matches!(held, Held::Sealed(ids) if !ids.is_empty());
+        self.held.iter().filter(|(_, held)| came(held)).map(|(key, _)| key.clone()).collect()
     }
 
     /// What is to be written: the rollups that are not as they are stored.
@@ -308,12 +312,13 @@ mod tests {
     }
 
     #[test]
-    fn a_message_after_its_hour_was_sealed_is_archived_but_not_counted() {
+    fn a_message_after_its_hour_was_sealed_is_archived_and_its_hour_is_named() {
         let messages = [message(1), message(1), message(2)];
         let slots = keys(&messages).into_iter().map(|key| (key, Slot::Sealed)).collect();
         let plan = plan(&messages, slots);
         assert_eq!((plan.taken.late, plan.taken.repeated, plan.taken.counted), (2, 1, 0));
         assert!(plan.writes.is_empty());
+        assert_eq!(plan.late, keys(&messages));
         assert_eq!(plan.taken.archive[0].body.lines().count(), 2);
     }
 

@@ -6,13 +6,14 @@
 //! - [`event`]: what happened to a device, out of its log lines;
 //! - [`alert`]: what is wrong with a device, and since when: a state machine;
 //! - [`archive`]: archive lines, keys, and lines read back; [`pack`]: an hour of them, device by device;
-//! - [`batch`]: what a batch of messages means for both, decided without I/O;
+//! - [`batch`]: what a batch of messages means for both, decided without I/O; [`recount`]: the rollups made anew of the archive;
 //! - [`series`]: what both have to show when somebody asks.
 //!
 //! The order of writing makes delivery exactly once in effect, though the queue delivers at least
 //! once: *read* the rollups a batch is about, *archive* the messages whose ids they do not hold,
 //! *write* the rollups, guarded. A message counts as done only when its id is in a rollup, and its
-//! id gets there only after its line is in the archive.
+//! id gets there only after its line is in the archive. What comes when its hour is sealed, and so is not known by its id, goes to the
+//! archive all the same, and the hour is made anew of that.
 //!
 //! Pure Rust: no clock, no I/O, no SQL. Start reading at [`batch`].
 
@@ -32,6 +33,7 @@ pub mod event;
 pub mod object;
 pub mod pack;
 pub mod queued;
+pub mod recount;
 pub mod rollup;
 pub mod series;
 

@@ -5,7 +5,8 @@
 //! a device. The digest is that of the keys of the objects that were packed, so packing the same again meets the same. A manifest,
 //! `…/manifest-{digest}.json`, comes last: from then on the packs stand for those objects, which may go.
 //!
-//! Lines are kept to the letter. A message that stood in two objects stands in a pack once.
+//! Lines are kept to the letter. A message that stood in two objects stands in a pack once, and not at all if an earlier packing of
+//! the hour has it.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -83,14 +84,19 @@ impl<'a> Part<'a> {
         format!("{folder}index-{}-{:02}of{:02}.ndjson.gz", self.digest, self.shard, self.of)
     }
 
+    /// Whether both have some device.
+    pub fn meets(&self, other: &Part<'_>) -> bool {
+        let (own, others) = (self.bytes(), other.bytes());
+        own.start < others.end && others.start < own.end
+    }
+
     /// Whether a device is one of the shard's.
     pub fn has(&self, device: &DeviceId) -> bool {
-        let first = device.as_str().get(..2).and_then(hex::decode::<1>).map_or(0, |[byte]| u32::from(byte));
-        self.bytes().contains(&first)
+        self.bytes().contains(&first_byte(device.as_str()))
     }
 
     /// The first bytes of the shard's device ids.
-    fn bytes(&self) -> Range<u32> {
+    pub fn bytes(&self) -> Range<u32> {
         let width = 256_u32.checked_div(self.of).unwrap_or(256);
         let begin = self.shard.saturating_mul(width);
         begin..begin.saturating_add(width)
@@ -107,6 +113,11 @@ impl<'a> Part<'a> {
             _ => bytes.map(|byte| format!("\"device_id\":\"{byte:02x}")).collect(),
         }
     }
+}
+
+/// The first byte of a device id, or of the beginning of one; 0 of less than a byte.
+pub fn first_byte(device: &str) -> u32 {
+    device.get(..2).and_then(hex::decode::<1>).map_or(0, |[byte]| u32::from(byte))
 }
 
 /// The key of a manifest.
@@ -168,6 +179,16 @@ pub struct Entry {
     pub length: u32,
     /// Lines in it.
     pub lines: u32,
+    /// The hours that they are about, by the messages' own time; older indexes do not say.
+    #[serde(default)]
+    pub hours: Option<Vec<i64>>,
+}
+
+impl Entry {
+    /// Whether there may be lines about that hour.
+    pub fn may_tell_of(&self, hour: i64) -> bool {
+        self.hours.as_ref().is_none_or(|hours| hours.contains(&hour))
+    }
 }
 
 /// A shard's lines, in their order: by device, then by when the broker received them, then by id.
@@ -212,11 +233,21 @@ fn count(number: usize) -> u64 {
     u64::try_from(number).unwrap_or(u64::MAX)
 }
 
-/// Packs the lines of a shard's devices; others are left out.
+impl Pack {
+    /// Whether it has this message.
+    fn has(&self, message: &Message) -> bool {
+        let begin = self.messages.partition_point(|other| other.device < message.device);
+        let mut of_device =
+            self.messages.iter().skip(begin).take_while(|other| other.device == message.device);
+        of_device.any(|other| other.id == message.id)
+    }
+}
+
+/// Packs the lines of a shard's devices; others are left out, and so are messages that stand in `earlier`.
 ///
 /// # Errors
 /// The first line that is no message, and why.
-pub fn pack(lines: &str, part: &Part<'_>) -> Result<Pack, String> {
+pub fn pack(lines: &str, part: &Part<'_>, earlier: &Pack) -> Result<Pack, String> {
     let mut pack = Pack::default();
     for (line, message) in read(lines, |message| part.has(&message.device))? {
         pack.head.read_bytes = pack.head.read_bytes.saturating_add(count(line.len())).saturating_add(1);
@@ -224,7 +255,7 @@ pub fn pack(lines: &str, part: &Part<'_>) -> Result<Pack, String> {
         // A message's id is the same wherever it stands; its device's are few.
         let begin = pack.devices.last().map_or(0, |(_, lines)| usize::try_from(*lines).unwrap_or(0));
         let mut of_device = pack.messages.iter().rev().take(if known { begin } else { 0 });
-        if of_device.any(|other| other.id == message.id) {
+        if earlier.has(&message) || of_device.any(|other| other.id == message.id) {
             pack.head.duplicates = pack.head.duplicates.saturating_add(1);
             continue;
         }
@@ -248,9 +279,17 @@ pub fn pack(lines: &str, part: &Part<'_>) -> Result<Pack, String> {
 pub fn index(pack: &Pack, lengths: &[u32]) -> String {
     let mut text = json_line(&pack.head);
     let mut offset = 0_u64;
+    let mut messages = pack.messages.iter();
     for ((device_id, lines), length) in pack.devices.iter().zip(lengths) {
         let (device_id, lines, length) = (device_id.clone(), *lines, *length);
-        text.push_str(&json_line(&Entry { device_id, offset, length, lines }));
+        let mut hours = Vec::new();
+        for message in messages.by_ref().take(usize::try_from(lines).unwrap_or(usize::MAX)) {
+            let hour = message.event_time().hour();
+            if !hours.contains(&hour) {
+                hours.push(hour);
+            }
+        }
+        text.push_str(&json_line(&Entry { device_id, offset, length, lines, hours: Some(hours) }));
         offset = offset.saturating_add(u64::from(length));
     }
     text
@@ -353,31 +392,50 @@ mod tests {
         let mut foreign = line(1, 1);
         foreign.insert_str(foreign.len() - 2, r#", "x": {"device_id":"f0"}"#);
         let packed = |shard| {
-            pack(&text(std::slice::from_ref(&foreign)), &Part { digest: "d", shard, of: 16 }).unwrap()
+            let part = Part { digest: "d", shard, of: 16 };
+            pack(&text(std::slice::from_ref(&foreign)), &part, &Pack::default()).unwrap()
         };
         assert_eq!((packed(0).head.lines, packed(15).head.lines), (1, 0));
         assert_eq!(packed(0).text, text(&[foreign]));
     }
 
     #[test]
+    fn shards_of_different_divisions_meet_where_they_share_devices() {
+        let part = |shard, of| Part { digest: "d", shard, of };
+        assert!(part(3, 16).meets(&part(0, 4)) && part(0, 4).meets(&part(3, 16)));
+        assert!(!part(4, 16).meets(&part(0, 4)) && part(63, 64).meets(&part(0, 1)));
+    }
+
+    #[test]
+    fn an_older_index_may_tell_of_any_hour() {
+        let older = r#"{"device_id":"3e32e97b9d6cf5e193d3a3a7e8fd9a97","offset":0,"length":5,"lines":1}"#;
+        assert!(serde_json::from_str::<Entry>(older).unwrap().may_tell_of(7));
+    }
+
+    #[test]
     fn a_line_that_is_none_is_named() {
-        assert!(pack("{}\n", &Part { digest: "d", shard: 0, of: 1 }).unwrap_err().starts_with("line 1"));
+        let part = Part { digest: "d", shard: 0, of: 1 };
+        assert!(pack("{}\n", &part, &Pack::default()).unwrap_err().starts_with("line 1"));
     }
 
     proptest! {
-        /// Packing loses and invents nothing: all shards together hold every line to the letter, each message once, and each
-        /// device's lines where the index says.
+        /// Packing loses and invents nothing: all shards together hold every line to the letter, each message once, but for those
+        /// that were packed earlier, and each device's lines where the index says.
         #[test]
         fn the_multiset_of_lines_is_the_same(
             sent in proptest::collection::vec((any::<u8>(), 0_i64..30), 0..60),
+            earlier in proptest::collection::vec((any::<u8>(), 0_i64..30), 0..20),
             of in proptest::sample::select(SHARDS.to_vec()),
         ) {
+            let earlier: Vec<_> = earlier.iter().map(|(device, number)| line(*device, *number)).collect();
+
             let lines: Vec<_> = sent.iter().map(|(device, number)| line(*device, *number)).collect();
             let mut held: BTreeMap<String, usize> = BTreeMap::new();
             let (mut bytes, mut kept, mut twice) = (0, 0, 0);
             for shard in 0..of {
                 let part = Part { digest: "d", shard, of };
-                let packed = pack(&text(&lines), &part).unwrap();
+                let before = pack(&text(&earlier), &part, &Pack::default()).unwrap();
+                let packed = pack(&text(&lines), &part, &before).unwrap();
                 bytes += packed.head.read_bytes;
                 kept += packed.head.lines;
                 twice += packed.head.duplicates;
@@ -395,11 +453,13 @@ mod tests {
                     let own = &packed.text[begin..*end];
                     prop_assert_eq!(own.lines().count(), entry.lines as usize);
                     prop_assert!(own.lines().all(|line| line.contains(entry.device_id.as_str())));
+                    prop_assert!(entry.may_tell_of(NOW.hour()) && !entry.may_tell_of(NOW.hour() - 1));
                     (begin, offset) = (*end, offset + u64::from(*length));
                 }
                 prop_assert_eq!(begin, packed.text.len());
             }
-            let expected: BTreeMap<String, usize> = lines.iter().map(|line| (line.clone(), 1)).collect();
+            let new = lines.iter().filter(|line| !earlier.contains(line));
+            let expected: BTreeMap<String, usize> = new.map(|line| (line.clone(), 1)).collect();
             prop_assert_eq!(held, expected);
             prop_assert_eq!(bytes, count(text(&lines).len()));
             prop_assert_eq!(kept + twice, count(lines.len()));

@@ -1,9 +1,11 @@
 //! What travels over the telemetry queue: one JSON object a queue message, told apart by `kind`.
 
 use std::borrow::Cow;
+use std::ops::RangeInclusive;
 
 use rs1_domain::json;
 use rs1_domain::security::{AuthFailure, SecurityEvent};
+use rs1_domain::time::{DAY, HOUR, MINUTE};
 use rs1_domain::topic::{Channel, DeviceTopic};
 use rs1_domain::wire::{Envelope, Telemetry};
 use rs1_domain::{DeviceId, Faults, UnixMillis};
@@ -130,11 +132,22 @@ impl Message {
     /// The time that the message is about: the device's, unless its clock cannot be right (more
     /// than a day behind the broker's, or more than five minutes ahead); then the broker's.
     pub fn event_time(&self) -> UnixMillis {
-        use rs1_domain::time::{DAY, MINUTE};
         let ahead = self.telemetry.timestamp.since(self.received_at);
-        if (-DAY..=5 * MINUTE).contains(&ahead) { self.telemetry.timestamp } else { self.received_at }
+        if (-MOST_BEHIND..=MOST_AHEAD).contains(&ahead) { self.telemetry.timestamp } else { self.received_at }
     }
 }
+
+/// How far a device's clock is believed behind the broker's; a device may also have kept the message for so long.
+const MOST_BEHIND: i64 = DAY;
+/// How far it is believed ahead.
+const MOST_AHEAD: i64 = 5 * MINUTE;
+
+/// The hours in which the broker received the messages that are about an hour.
+pub fn received_hours(hour: i64) -> RangeInclusive<i64> {
+    hour.saturating_sub(1)..=hour.saturating_add(MOST_BEHIND / HOUR)
+}
+
+const _: () = assert!(MOST_AHEAD <= HOUR && MOST_BEHIND % HOUR == 0);
 
 /// JSON without line breaks, so that it can be a line. Raw line breaks stand only between a JSON
 /// text's tokens (RFC 8259, section 7), so nothing that was said changes.
@@ -209,7 +222,6 @@ pub(crate) mod tests {
     use proptest::prelude::*;
     use rs1_domain::RequestId;
     use rs1_domain::security::SecurityKind;
-    use rs1_domain::time::{DAY, HOUR, MINUTE};
     use serde_json::json;
 
     use super::*;

@@ -6,28 +6,34 @@
 //! keys follow from the contents, so what is done twice is the same.
 //!
 //! On the way every message is looked for in its hour's rollup. One that is archived and not counted, because the two could not be
-//! done together, is counted now.
+//! done together, is counted now; one whose rollup is sealed has that marked, to be made anew (see [`seal`](mod@crate::seal)).
 //!
-//! Messages that come when their hour is packed lie beside the packs, and are packed by themselves when they are some days old.
+//! Messages that come when their hour is packed lie beside the packs, and are packed by themselves when they are some days old; those
+//! that the packs have already are left out then.
 
 use rs1_domain::http::{JSON, NDJSON};
-use rs1_domain::port::{Archive, Bucket, Encoding, NewObject, Packs, PortError, Shelf, Stored};
-use rs1_domain::{UnixMillis, json};
+use rs1_domain::port::{Archive, Bucket, Encoding, NewObject, Packs, PortError, Stored};
+use rs1_domain::{DeviceId, UnixMillis, json};
 use rs1_store::objects::PATIENCE;
 use rs1_store::rollups::{event_row, load, write};
-use rs1_store::telemetry;
+use rs1_store::{seals, telemetry};
+use rs1_telemetry::Rollup;
 use rs1_telemetry::archive::folder;
-use rs1_telemetry::batch::Intake;
+use rs1_telemetry::batch::{Key, Slot, Write, key_of};
+use rs1_telemetry::event::events_of;
 use rs1_telemetry::pack::{self, Head, Kind, Manifest, Pack, Part};
+use rs1_telemetry::rollup::Merge;
 
+use crate::recount::{MOST_BYTES, Reader, Wanted};
 use crate::world::{Ports, World};
 
 /// How old an hour is when it is packed for the first time: objects come half an hour late, and retries a quarter.
 const FIRST: i64 = 2;
 /// How old it may have become when that is still to be done.
 const LAST: i64 = 30;
-/// How old an hour is when what came late is packed: at the last of these no more messages are counted.
-const AGAIN: [i64; 5] = [31, 48, 72, 96, 121];
+/// How old an hour is when what came late is packed: until it is sealed, when the last collected objects have gone, and when its
+/// rollups go.
+const AGAIN: [i64; 7] = [31, 48, 72, 96, 121, 8 * 24, 30 * 24];
 
 /// Objects that one run opens, about. The platform allows 10,000 calls.
 const OPENED: usize = 6_000;
@@ -35,8 +41,6 @@ const OPENED: usize = 6_000;
 const MERGED_BYTES: u64 = 1_000_000;
 /// Objects that need not become fewer.
 const FEW: usize = 64;
-/// Most bytes of the lines that lie in memory at once.
-const MOST_BYTES: usize = 40 * 1024 * 1024;
 /// Rollups that are read with one statement.
 const READ: usize = 2_500;
 /// Keys that are deleted at once.
@@ -115,7 +119,7 @@ impl<P: Ports> Run<'_, P> {
             if !self.opens(keys.len()) {
                 return Ok(());
             }
-            self.shard(&folder, &keys, &part).await?;
+            self.shard(&folder, &all, &keys, &part).await?;
         }
         if self.opens(keys.len()) {
             self.manifest(&folder, &keys, &digest, of).await?;
@@ -134,15 +138,7 @@ impl<P: Ports> Run<'_, P> {
     }
 
     async fn list(&self, folder: &str) -> Result<Vec<Stored>, PortError> {
-        let (mut all, mut cursor) = (Vec::new(), None::<String>);
-        loop {
-            let page = self.world.archives.inventory(folder, cursor.as_deref()).await?;
-            all.extend(page.objects);
-            cursor = page.cursor;
-            if cursor.is_none() {
-                return Ok(all);
-            }
-        }
+        Reader::new(&self.world.archives).list(folder).await
     }
 
     /// Deletes what packs that are whole stand for, and what is left of packings that were given up. `all` becomes what stays.
@@ -232,13 +228,38 @@ impl<P: Ports> Run<'_, P> {
         Ok(bytes)
     }
 
+    /// What packs of the folder have already of the devices of a pack.
+    async fn earlier(
+        &self,
+        folder: &str,
+        all: &[Stored],
+        later: &Pack,
+        part: &Part<'_>,
+    ) -> Result<Pack, PortError> {
+        let devices: Vec<DeviceId> = later.devices.iter().map(|(device, _)| device.clone()).collect();
+        let wanted = Wanted { part: *part, devices, hour: None };
+        let mut lines = String::new();
+        Reader::new(&self.world.archives).packed(folder, all, &wanted, &mut lines).await?;
+        pack::pack(&lines, part, &Pack::default()).map_err(|why| unreadable(folder, why))
+    }
+
     /// Packs a shard, and writes its index once the pack was read back.
-    async fn shard(&mut self, folder: &str, keys: &[&str], part: &Part<'_>) -> Result<(), PortError> {
+    async fn shard(
+        &mut self,
+        folder: &str,
+        all: &[Stored],
+        keys: &[&str],
+        part: &Part<'_>,
+    ) -> Result<(), PortError> {
         let archives = &self.world.archives;
         let needles = part.needles();
         let needles: Vec<&str> = needles.iter().map(String::as_str).collect();
         let lines = self.lines(keys, &needles).await?;
-        let packed = pack::pack(&lines, part).map_err(|why| unreadable(folder, why))?;
+        let pack = |earlier: &Pack| pack::pack(&lines, part, earlier).map_err(|why| unreadable(folder, why));
+        let mut packed = pack(&Pack::default())?;
+        if all.iter().any(|object| matches!(Kind::of(&object.key), Kind::Manifest(_))) {
+            packed = pack(&self.earlier(folder, all, &packed, part).await?)?;
+        }
         drop(lines);
         self.repair(&packed).await?;
         let key = part.packed(folder);
@@ -261,23 +282,51 @@ impl<P: Ports> Run<'_, P> {
 
     /// Counts what is archived and was not.
     async fn repair(&mut self, packed: &Pack) -> Result<(), PortError> {
-        let mut intake = Intake::default();
-        for keys in intake.missing(&packed.messages).chunks(READ) {
-            let (slots, _) = load(&self.world.db, keys).await?;
-            intake.load(keys, slots);
+        let mut keys: Vec<Key> = Vec::new();
+        for message in &packed.messages {
+            let key = key_of(message);
+            if !keys.iter().rev().take_while(|(device, _)| *device == key.0).any(|other| *other == key) {
+                keys.push(key);
+            }
         }
-        intake.seal_those_that_forget();
-        let taken = intake.take(&packed.messages);
-        if taken.counted == 0 {
+        let (mut writes, mut late, mut events) = (Vec::new(), Vec::new(), Vec::new());
+        for keys in keys.chunks(READ) {
+            for (key, slot) in load(&self.world.db, keys).await?.0 {
+                let (mut rollup, generation) = match slot {
+                    Slot::Sealed => {
+                        late.push(key);
+                        continue;
+                    }
+                    Slot::Empty => (Rollup::default(), 0),
+                    // Whether what it has forgotten was counted it cannot tell.
+                    Slot::Open(rollup, _) if !rollup.remembers_all() => continue,
+                    Slot::Open(rollup, generation) => (rollup, generation),
+                };
+                let begin = packed.messages.partition_point(|message| message.device < key.0);
+                let (device, known) = (&key.0, rollup.messages);
+                for message in packed.messages.iter().skip(begin).take_while(|other| other.device == *device)
+                {
+                    if message.event_time().hour() == key.1 && rollup.merge(message) == Merge::Counted {
+                        self.done.repaired = self.done.repaired.saturating_add(1);
+                        events.extend(events_of(message).iter().map(event_row));
+                    }
+                }
+                if rollup.messages > known {
+                    writes.push(Write { key, rollup, generation: generation.saturating_add(1) });
+                }
+            }
+        }
+        if writes.is_empty() && late.is_empty() {
             return Ok(());
         }
-        let rows: Vec<_> = taken.events.iter().map(event_row).collect();
-        let events = telemetry::record_events(&rows)
-            .map_err(|error: json::Error| PortError::new("record_events", error.to_string()))?;
+        let unwritable = |error: json::Error| PortError::new("repair", error.to_string());
+        let late: Vec<_> = late.iter().map(|(device, hour)| (device, *hour)).collect();
+        let beside = vec![
+            telemetry::record_events(&events).map_err(unwritable)?,
+            seals::mark(&late).map_err(unwritable)?,
+        ];
         // Those that somebody else wrote in between were known to them, or the next run finds them.
-        write(&self.world.db, intake.writes(), vec![events], PATIENCE).await?;
-        self.done.repaired = self.done.repaired.saturating_add(taken.counted);
-        Ok(())
+        write(&self.world.db, writes, beside, PATIENCE).await.map(drop)
     }
 
     /// Looks whether the packs have every line of their sources, and says so.

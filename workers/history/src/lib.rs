@@ -8,7 +8,7 @@
 //! - [`routes`]: which handler answers which request;
 //! - [`handlers`]: one module a resource;
 //! - [`cron`]: the minute's watch, which finds what no message tells, the hourly [`compact`](mod@compact)ion of the archive, the
-//!   fleet's hours, and the hourly [`sweep`](mod@sweep);
+//!   fleet's hours, and the hourly [`sweep`](mod@sweep), of which [`seal`](mod@seal) compares what was counted with what is archived;
 //! - [`format`](mod@format): the same answer as JSON, NDJSON or CSV.
 //!
 //! Handlers are plain Rust over ports, so native tests run every route; only the last lines of this file know the Workers
@@ -21,7 +21,9 @@ pub mod cron;
 pub mod document;
 pub mod format;
 pub mod handlers;
+mod recount;
 pub mod routes;
+pub mod seal;
 pub mod sweep;
 pub mod world;
 

@@ -1,5 +1,5 @@
-//! The hourly sweep: hours that take no more messages are sealed, what is past its retention goes, and objects of collected
-//! telemetry of which nobody was told are found.
+//! The hourly sweep: what is past its retention goes, objects of collected telemetry of which nobody was told are found, and hours
+//! that take no more messages are [`seal`](mod@crate::seal)ed.
 
 use rs1_domain::diagnostics::KEPT_DAYS;
 use rs1_domain::limits::QUEUE_SENDS;
@@ -10,10 +10,11 @@ use rs1_domain::{RecordId, UnixMillis};
 use rs1_store::objects::{self, Waiting};
 use rs1_store::sql::{first_row, rows, run};
 use rs1_store::telemetry::Step;
-use rs1_store::{cron, diagnostics, security, telemetry, users};
+use rs1_store::{cron, diagnostics, seals, security, telemetry, users};
 use rs1_telemetry::Queued;
 use rs1_telemetry::object::INCOMING;
 
+use crate::seal::seal;
 use crate::world::{Ports, World};
 
 /// Devices handled by one statement of the sweep.
@@ -22,13 +23,8 @@ const STEP: u32 = 500;
 const PRUNE: u32 = 5_000;
 /// How often such statements run in one sweep; an hour in which more falls due leaves the rest to the next.
 const PRUNE_ROUNDS: u32 = 10;
-/// Hours stay open for messages this long: the queue keeps a message for four days at most, and a
-/// message's own time is believed up to a day back.
-const OPEN_HOURS: i64 = 5 * 24;
-/// Hours before that in which open ones are looked for; more than any outage of this trigger.
-const SEAL_WINDOW_HOURS: i64 = 7 * 24;
 /// Hourly rollups are kept this long.
-const ROLLUP_DAYS: i64 = 30;
+pub(crate) const ROLLUP_HOURS: i64 = 30 * 24;
 /// Events, and alerts that are over, are kept this long.
 const EVENT_DAYS: i64 = 90;
 /// How far an object was taken in is known a day longer than the object itself may lie there.
@@ -48,7 +44,9 @@ pub async fn sweep(now: UnixMillis, world: &World<impl Ports>) -> Result<String,
     let World { db, archives, queue, .. } = world;
     let kept = retain(now, db).await;
     let found = find(now, db, archives, queue).await;
-    Ok(format!("{}; {} objects found", kept?, found?))
+    // Last, because it may take the longest.
+    let sealed = seal(now, world).await;
+    Ok(format!("{}; {} objects found; {}", kept?, found?, sealed?))
 }
 
 /// Tells the queue of objects that have waited for so long that nobody will; the first of them, if they are many.
@@ -86,26 +84,23 @@ async fn find(
 }
 
 async fn retain(now: UnixMillis, db: &impl Database) -> Result<String, PortError> {
-    let seal_before = now.hour().saturating_sub(OPEN_HOURS);
-    let delete_before = now.plus(ROLLUP_DAYS.saturating_mul(-DAY)).hour();
+    let delete_before = now.hour().saturating_sub(ROLLUP_HOURS);
     let events_before = now.plus(EVENT_DAYS.saturating_mul(-DAY));
     let alerts_border = RecordId::generate("alr", events_before, [0; 10]);
-    let (mut after, mut sealed, mut deleted) = (String::new(), 0_u64, 0_u64);
+    let (mut after, mut deleted) = (String::new(), 0_u64);
     let (mut events, mut alerts) = (0_u64, 0_u64);
     loop {
         let [step] = run(db, [telemetry::next_devices(&after, STEP)]).await?;
         let Some(last) = first_row::<Step>(&step)?.and_then(|step| step.last) else { break };
-        let [seal, delete, old_events, old_alerts] = run(
+        let [delete, old_events, old_alerts] = run(
             db,
             [
-                telemetry::seal_hours(&after, &last, seal_before, SEAL_WINDOW_HOURS),
                 telemetry::delete_hours(&after, &last, delete_before),
                 telemetry::delete_events(&after, &last, events_before),
                 rs1_store::alerts::delete(&after, &last, &alerts_border),
             ],
         )
         .await?;
-        sealed = sealed.saturating_add(seal.changes);
         deleted = deleted.saturating_add(delete.changes);
         events = events.saturating_add(old_events.changes);
         alerts = alerts.saturating_add(old_alerts.changes);
@@ -136,10 +131,11 @@ async fn retain(now: UnixMillis, db: &impl Database) -> Result<String, PortError
         }
     }
     // What it did by the clock is done here now.
-    run(db, [cron::forget("telemetry")]).await?;
+    let [old_seals, old_marks] = seals::prune(delete_before);
+    run(db, [cron::forget("telemetry"), old_seals, old_marks]).await?;
     let [security, audit, failures, questions, sessions, ..] = pruned;
     Ok(format!(
-        "{sealed} hours sealed, {deleted} deleted; {events} events, {alerts} alerts deleted; {security} security, {audit} audit, {failures} failure, \
+        "{deleted} hours deleted; {events} events, {alerts} alerts deleted; {security} security, {audit} audit, {failures} failure, \
          {questions} diagnostics, {sessions} session rows deleted"
     ))
 }

@@ -22,7 +22,7 @@ use rs1_telemetry::batch::{self, Intake, Key};
 use rs1_telemetry::event::Event;
 use rs1_telemetry::object::{self, Refused};
 
-use crate::queue::{ATTEMPTS, store};
+use crate::queue::{ATTEMPTS, mark_late, store};
 use crate::world::{Ports, World};
 
 /// Lines that one invocation takes in, about; what is left is delivered again.
@@ -228,7 +228,8 @@ impl<P: Ports> Work<'_, P> {
             }
         }
         let end = self.row.position.saturating_add(stretch.bytes);
-        let beside = beside(&stretch.events, stretch.register)?;
+        let mut beside = beside(&stretch.events, stretch.register)?;
+        mark_late(&stretch.intake.late(), &mut beside)?;
         let mut lost = write(&self.world.db, stretch.intake.writes(), beside, PATIENCE).await?;
         for _ in 0..ATTEMPTS {
             if lost.is_empty() {
@@ -265,7 +266,9 @@ impl<P: Ports> Work<'_, P> {
             messages.retain(|message| lost.binary_search(&batch::key_of(message)).is_ok());
             intake.take(&messages);
         }
-        write(&self.world.db, intake.writes(), Vec::new(), PATIENCE).await
+        let mut beside = Vec::new();
+        mark_late(&intake.late(), &mut beside)?;
+        write(&self.world.db, intake.writes(), beside, PATIENCE).await
     }
 
     async fn save(&mut self, held: bool) -> Result<(), PortError> {

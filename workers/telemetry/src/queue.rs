@@ -12,17 +12,17 @@ use std::collections::BTreeMap;
 
 use rs1_domain::event::{Batch, Delivery, Retry, Settlement};
 use rs1_domain::json;
-use rs1_domain::port::{Bucket, Database, Encoding, NewObject, PortError, Queue, Random, Sending};
+use rs1_domain::port::{Bucket, Database, Encoding, NewObject, PortError, Queue, Random, Sending, Statement};
 use rs1_domain::security::{AuthFailure, SecurityEvent};
 use rs1_domain::{DeviceId, RecordId, UnixMillis};
 use rs1_store::alerts;
-use rs1_store::security;
+use rs1_store::{seals, security};
 
 use rs1_store::rollups::{OpenAlerts, event_row, load, row_of};
 use rs1_store::telemetry::{self, Written};
 use rs1_telemetry::alert::{Alert, Register, Signal};
 use rs1_telemetry::archive::{self, ArchiveObject};
-use rs1_telemetry::batch::{self, Plan};
+use rs1_telemetry::batch::{self, Key, Plan};
 use rs1_telemetry::object::{self, News};
 use rs1_telemetry::{Message, Queued};
 use serde_json::json;
@@ -228,6 +228,7 @@ async fn count(
     let unwritable = |error: json::Error| PortError::new("write_rollups", error.to_string());
     let (mut writes, events) = (plan.writes.clone(), &plan.taken.events);
     let mut beside = Vec::new();
+    mark_late(&plan.late, &mut beside)?;
     let changed = changed_alerts(&plan.taken.signals, open);
     if !changed.is_empty() {
         beside.push(alerts::write(&changed).map_err(unwritable)?);
@@ -251,21 +252,33 @@ async fn count(
         writes.retain(|write| {
             !written.iter().any(|done| done.device_id == write.key.0 && done.hour == write.key.1)
         });
-        if writes.is_empty() {
-            return Ok(());
-        }
         let lost: Vec<_> = messages
             .iter()
             .filter(|message| writes.iter().any(|write| write.key == batch::key_of(message)))
             .cloned()
             .collect();
-        writes = batch::plan(&lost, load(db, &batch::keys(&lost)).await?.0).writes;
+        if lost.is_empty() {
+            return Ok(());
+        }
+        let again = batch::plan(&lost, load(db, &batch::keys(&lost)).await?.0);
+        mark_late(&again.late, &mut beside)?;
+        writes = again.writes;
     }
-    if writes.is_empty() {
+    if writes.is_empty() && beside.is_empty() {
         Ok(())
     } else {
         Err(PortError::new("write_rollups", "others keep writing the same rollups"))
     }
+}
+
+/// Has sealed hours for which messages came made anew of the archive.
+pub(crate) fn mark_late(late: &[Key], beside: &mut Vec<Statement>) -> Result<(), PortError> {
+    if !late.is_empty() {
+        let late: Vec<_> = late.iter().map(|(device, hour)| (device, *hour)).collect();
+        let mark = seals::mark(&late).map_err(|error| PortError::new("mark_late", error.to_string()))?;
+        beside.push(mark);
+    }
+    Ok(())
 }
 
 /// Why an archived object could not be counted.
