@@ -116,6 +116,20 @@ fn an_hour_becomes_few_objects_and_people_see_the_same() {
     assert!(again.starts_with("0 lines packed"), "{again}");
 }
 
+/// What the consumer writes in an hour of ten thousand devices at a message a minute: else hours would come faster than they
+/// are packed.
+#[test]
+fn an_hour_of_six_thousand_objects_is_packed_in_one_run() {
+    let cloud = cloud();
+    for number in 0..6_000 {
+        cloud.archive(&[cloud.message(number, at(number % 3_600))]);
+    }
+    assert_eq!(cloud.loose(), 6_000);
+    let done = cloud.compact(1).unwrap();
+    assert!(done.starts_with("6000 lines packed, 0 of them twice"), "{done}");
+    assert_eq!(cloud.loose(), 0);
+}
+
 /// Every line that there was, to the letter, and no other; each once.
 #[test]
 fn the_packs_hold_every_line_to_the_letter() {
