@@ -265,7 +265,7 @@ test('device keys are sealed anew, those of today and not those of somebody else
 });
 
 test('the steps of each are printed without a word to anybody', async () => {
-  for (const name of ['WEBHOOK_SECRET', 'SIGNING_KEY', 'JWT_SECRET', 'DEVICE_KEK', 'EMQX_API_KEY', 'NOTICE_WEBHOOK_SECRET', 'PAGERDUTY_ROUTING_KEY', 'SLACK_WEBHOOK_URL', 'FIRMWARE_KEY']) {
+  for (const name of ['WEBHOOK_SECRET', 'SIGNING_KEY', 'JWT_SECRET', 'DEVICE_KEK', 'EMQX_API_KEY', 'NOTICE_WEBHOOK_SECRET', 'METRICS_TOKEN', 'PAGERDUTY_ROUTING_KEY', 'SLACK_WEBHOOK_URL', 'FIRMWARE_KEY']) {
     cloudflare.calls.length = 0;
     const { status, output } = await rotate(name, '--dry-run');
     assert.equal(status, 0, output);

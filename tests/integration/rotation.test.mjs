@@ -182,6 +182,7 @@ describe('the others, and nobody notices', () => {
     ['EMQX_API_KEY', []],
     ['DEVICE_KEK', []],
     ['NOTICE_WEBHOOK_SECRET', []],
+    ['METRICS_TOKEN', []],
   ]) {
     test(name, async () => {
       const { [name]: old } = secretsNow();

@@ -461,6 +461,35 @@ const NOTICE_WEBHOOK_SECRET = {
   ],
 };
 
+/** Whoever may read the metrics reads them; there is nothing smaller to ask for. */
+async function isMetrics(place, token) {
+  const { status } = await place.ask('health', 'GET', '/metrics', { headers: { authorization: `Bearer ${token}` } });
+  if (![200, 401].includes(status)) throw new SetupError(`GET /metrics answered ${status}, where 200 or 401 is expected`);
+  return status === 200;
+}
+
+const METRICS_TOKEN = {
+  interrupts: 'nothing: Prometheus reads with either until the old one is dropped',
+  steps: [
+    begin(text, isMetrics),
+    both(['status']),
+    accepted(isMetrics),
+    noted('replaced'),
+    {
+      id: 'prometheus',
+      says: 'Prometheus is given the new one',
+      async run({ journal, place, options }) {
+        if (options.done || place.environment === 'local') return;
+        const path = journal.leave('metrics-token', `${journal.entry.values.new}\n`);
+        throw new Waits([`give Prometheus ${path} as the credentials_file of the job that reads status.optic.works/metrics, and see that its target is up`]);
+      },
+    },
+    drop(['status']),
+    refused(isMetrics),
+    noted('dropped'),
+  ],
+};
+
 const FIRMWARE_KEY = {
   interrupts: 'nothing, if images that are rolled out are signed anew before the old key is revoked',
   steps: [
@@ -515,6 +544,7 @@ export const ROTATIONS = {
   DEVICE_KEK,
   EMQX_API_KEY,
   NOTICE_WEBHOOK_SECRET,
+  METRICS_TOKEN,
   PAGERDUTY_ROUTING_KEY: given('health', 'PagerDuty', /^[0-9A-Za-z]{32}$/),
   SLACK_WEBHOOK_URL: given('health', 'Slack', /^https?:\/\/\S+$/),
   FIRMWARE_KEY,
