@@ -27,6 +27,7 @@ import {
   summary,
   updatesReport,
   usageReport,
+  watchReport,
 } from './lib/report.mjs';
 import { measurePlanner } from './lib/planner.mjs';
 import { measureStartup } from './lib/startup.mjs';
@@ -34,9 +35,10 @@ import { Workshop, defaultRoot } from './lib/systems.mjs';
 import { ROUTES, WARM_UP, measureThroughput } from './lib/throughput.mjs';
 import { measureUpdates } from './lib/updates.mjs';
 import { measureUsage } from './lib/usage.mjs';
+import { measureWatch } from './lib/watch.mjs';
 import { findWrk } from './lib/wrk.mjs';
 
-const PARTS = [...ROUTES, 'objects', 'usage', 'sizes', 'startup', 'calls', 'download', 'updates', 'backup', 'attack'];
+const PARTS = [...ROUTES, 'objects', 'usage', 'sizes', 'startup', 'calls', 'download', 'updates', 'backup', 'attack', 'watch'];
 /** A database that takes a part every second or two; `npm run backup-drill` is for one of full size. */
 const BACKUP = { devices: 2_000, hours: 60, cuts: 0 };
 
@@ -50,6 +52,7 @@ Downloads ("download"): 200 devices at once, each fetching an image range by ran
 same object of R2 and does nothing else (tests/bench/peer-download).
 Telemetry that comes collected ("objects"), beside the peer's requests; and what a device's hour costs at the platform by each door
 ("usage"): rows of D1, operations of R2, and dollars a month for 10,000 and 1,000,000 devices.
+A round of forty checks by the health worker ("watch"), beside plain TypeScript that does them one after another, or all at once.
 What honest devices notice of 10,000 refusals a minute ("attack"), without a peer.
 And what nobody publishes of updates ("updates"): the whole stack with a simulated fleet, without a peer.
 
@@ -145,6 +148,10 @@ async function main() {
     if (parts.includes('attack')) {
       results.attack = await measureAttack({ secrets, rounds, seconds, say });
       add(attackReport(results.attack));
+    }
+    if (parts.includes('watch')) {
+      results.watch = await measureWatch({ workshop, rounds, say });
+      add(watchReport(results.watch));
     }
     if (parts.includes('updates')) {
       const fresh = (name) => workshop.fresh(name);

@@ -3,7 +3,7 @@
 import { slowdown } from './attack.mjs';
 import { cpuMicros, median, rate, ratio } from './numbers.mjs';
 import { DATABASE_BYTES, PRICES, monthly } from './prices.mjs';
-import { BUNDLE, COLLECTED, DOWNLOAD, ROWS, SETTLED, SPEED, STATEMENTS } from './targets.mjs';
+import { BUNDLE, COLLECTED, CONNECTIONS, DOWNLOAD, ROUND, ROWS, SETTLED, SPEED, STATEMENTS } from './targets.mjs';
 
 const integer = (value) => Math.round(value).toLocaleString('en');
 const decimal = (value) => value.toFixed(value < 10 ? 2 : 1);
@@ -250,6 +250,28 @@ export function attackReport(measured) {
   const { requests } = measured;
   rows.push(['', 'of', integer(measured.calm.length), integer(measured.good.length), integer(measured.attacked.length), `${integer(requests.good)} good ones`, `${integer(requests.attacked)} attacks`]);
   return { text: table(rows), verdicts };
+}
+
+/** A round of checks. @param {Awaited<ReturnType<typeof import('./watch.mjs').measureWatch>>} measured */
+export function watchReport({ checks, hang, timeout, systems }) {
+  const verdicts = [];
+  const rows = [['watch', 'system', 'all well ms', 'range', `${hang} hang ms`, 'range', 'requests', 'at once', 'D1 statements', 'D1 calls']];
+  for (const [name, { well, ill, most, cost }] of Object.entries(systems)) {
+    const statements = verdict('watch: D1 statements of a round', String(cost.statements), `≤ ${ROUND}`, cost.statements <= ROUND);
+    const atOnce = verdict('watch: requests at once', String(most), `≤ ${CONNECTIONS}`, most <= CONNECTIONS);
+    // One that hangs keeps the others from nothing: a round with some takes as long as they are waited for, and what one takes anyway.
+    const longest = timeout + 2 * median(well);
+    const unharmed = verdict(`watch: a round in which ${hang} hang`, `${integer(median(ill))} ms`, `≤ ${integer(longest)}`, median(ill) <= longest);
+    const isOurs = name === 'ours';
+    if (isOurs) verdicts.push(statements, atOnce, unharmed);
+    const shown = (found, value) => (isOurs ? mark({ ...found, is: value }) : value);
+    rows.push([
+      ...['', name, integer(median(well)), range(well, integer), shown(unharmed, integer(median(ill))), range(ill, integer)],
+      ...[integer(cost.requests), shown(atOnce, String(most)), shown(statements, integer(cost.statements)), integer(cost.calls)],
+    ]);
+  }
+  const note = `  ${checks} checks; a server is waited for ${timeout} ms; requests: to servers, buckets and namespaces; ours has the trigger's other duties in it`;
+  return { text: `${table(rows)}\n${note}`, verdicts };
 }
 
 /** What the health worker may hold while it backs up; an isolate may hold 128 MB. */

@@ -52,7 +52,7 @@ export class Workshop {
    */
   async systems(also = []) {
     const [table] = readWorkers(['telemetry']);
-    const peer = await this.#bundlePeer('index');
+    const peer = await this.bundlePeer('index');
     const ours = (name, main) => ({ name, kind: 'ours', main, table: { ...table, main }, status: STATUS });
     const databases = table.d1_databases.map((db) => ({ ...db, migrations_dir: join(HERE, 'peer', 'migrations') }));
     const ceiling = join(HERE, 'ceiling', 'index.js');
@@ -68,7 +68,7 @@ export class Workshop {
   async apiSystems() {
     // What is measured asks no other worker, and none runs beside it.
     const table = { ...unlimited(readWorkers(['device-api'])[0]), services: [] };
-    const peer = await this.#bundlePeer('api');
+    const peer = await this.bundlePeer('api');
     const databases = table.d1_databases.map((db) => ({ ...db, migrations_dir: join(HERE, 'peer', 'migrations') }));
     const ceiling = join(HERE, 'ceiling', 'index.js');
     return [
@@ -78,8 +78,8 @@ export class Workshop {
     ];
   }
 
-  /** @param {'index' | 'api'} entry */
-  async #bundlePeer(entry) {
+  /** The module of a peer. @param {'index' | 'api' | 'watch'} entry */
+  async bundlePeer(entry) {
     const outfile = join(this.directory, `peer-${entry}`, 'index.js');
     await build({
       entryPoints: [join(HERE, 'peer', 'src', `${entry}.ts`)],

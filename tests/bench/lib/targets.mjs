@@ -36,5 +36,11 @@ export const STATEMENTS = {
   'batch of 100': 2,
 };
 
+/** D1 statements of a round of checks, however many there are. */
+export const ROUND = 40;
+
+/** An invocation may wait for so many answers at once; what is above waits in the runtime, its time running. */
+export const CONNECTIONS = 6;
+
 /** Of a bundle, gzip. */
 export const BUNDLE = BUDGET_BYTES;
