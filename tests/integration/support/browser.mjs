@@ -107,9 +107,11 @@ export async function startBrowser() {
       };
     },
     async stop() {
-      child.kill('SIGKILL');
+      // Asked, it waits for its own children; killed, it leaves them behind, and they go on writing into what is to be removed.
+      send('Browser.close').catch(() => {});
+      const enough = setTimeout(() => child.kill('SIGKILL'), PATIENCE_MS);
       await ended;
-      // Its children let go of their files a moment later.
+      clearTimeout(enough);
       rmSync(profile, { recursive: true, force: true, maxRetries: 20, retryDelay: 100 });
     },
   };
