@@ -5,7 +5,6 @@
 
 use litemap::LiteMap;
 use rs1_api::query::Query;
-use rs1_domain::http::JSON;
 use rs1_domain::port::{Database, KeyValue};
 use rs1_domain::time::{DAY, HOUR};
 use rs1_domain::{Answer, Problem, Request, UnixMillis, json};
@@ -15,6 +14,8 @@ use rs1_store::fleet::{
 use rs1_store::hours::WORST;
 use rs1_store::sql::{rows, run};
 use serde::Serialize;
+
+use crate::handlers::kept::kept;
 
 /// The key of the fleet's health in KV, and how long it is good, in seconds.
 const HEALTH: (&str, u32) = ("fleet-health", 60);
@@ -57,26 +58,20 @@ pub(crate) struct OpenAlerts {
 /// 422 for parameters, 503 when the database fails.
 pub async fn health(db: &impl Database, cache: &impl KeyValue, request: &Request) -> Result<Answer, Problem> {
     Query::of(request).finish()?;
-    let (key, seconds) = HEALTH;
-    if let Ok(Some(known)) = cache.get(key).await {
-        return Ok(Answer::text(200, JSON, known));
-    }
-    let [versions, alerts] = run(db, [fleet::versions(request.now.plus(-DAY)), fleet::alerts()]).await?;
-    let versions = rows::<VersionCounts>(&versions)?;
-    let alerts = rows::<AlertCounts>(&alerts)?.into_iter().map(|AlertCounts { kind, open, acknowledged }| {
-        OpenAlerts {
+    kept(cache, HEALTH, async || {
+        let [versions, alerts] = run(db, [fleet::versions(request.now.plus(-DAY)), fleet::alerts()]).await?;
+        let versions = rows::<VersionCounts>(&versions)?;
+        let open = |AlertCounts { kind, open, acknowledged }| OpenAlerts {
             kind: kind.as_str().to_owned(),
             severity: kind.severity().as_str().to_owned(),
             open,
             acknowledged,
-        }
-    });
-    let (devices, alerts) = (DeviceStats::of(&versions), alerts.collect());
-    let answer = Answer::json(200, &FleetHealth { counted_at: request.now, devices, alerts, versions });
-    match cache.put(key, &answer.body, seconds).await {
-        Ok(()) => Ok(answer),
-        Err(error) => Ok(answer.with_log(format!("not kept: {error}"))),
-    }
+        };
+        let alerts = rows::<AlertCounts>(&alerts)?.into_iter().map(open).collect();
+        let devices = DeviceStats::of(&versions);
+        Ok(FleetHealth { counted_at: request.now, devices, alerts, versions })
+    })
+    .await
 }
 
 /// How long a time an answer is about.

@@ -14,3 +14,5 @@ pub mod tags;
 pub mod telemetry;
 pub mod transfers;
 pub mod zones;
+
+mod kept;

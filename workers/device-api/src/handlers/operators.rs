@@ -1,7 +1,6 @@
 //! What operators look after: people, the trail of a device, and the whole in numbers.
 
 use rs1_api::query::Query;
-use rs1_domain::http::JSON;
 use rs1_domain::port::{Database, KeyValue};
 use rs1_domain::time::DAY;
 use rs1_domain::{Answer, EmailAddress, Problem, RecordId, Request, UnixMillis, UserId};
@@ -12,6 +11,7 @@ use rs1_store::users::{self, UserSummary};
 use serde::Serialize;
 
 use crate::handlers::devices::parse_id;
+use crate::handlers::kept::kept;
 
 /// The key of the numbers in KV, and how long they are good, in seconds.
 const STATS: (&str, u32) = ("stats", 60);
@@ -62,24 +62,19 @@ pub struct Stats {
 }
 
 /// The whole in numbers, at most a minute old: this is the one question that reads the whole registry, so its answer is
-/// kept in KV for whoever asks next. What KV has lost or cannot say is counted again.
+/// kept in KV for whoever asks next.
 ///
 /// # Errors
 /// 422 for parameters, 503 when the database fails.
 pub async fn stats(db: &impl Database, cache: &impl KeyValue, request: &Request) -> Result<Answer, Problem> {
     Query::of(request).finish()?;
-    let (key, seconds) = STATS;
-    if let Ok(Some(known)) = cache.get(key).await {
-        return Ok(Answer::text(200, JSON, known));
-    }
-    let since = request.now.plus(-DAY);
-    let [versions, people] = run(db, [fleet::versions(since), fleet::people(since)]).await?;
-    let versions = rows::<VersionCounts>(&versions)?;
-    let users = first_row::<PeopleCounts>(&people)?.ok_or_else(|| Problem::internal("no counts"))?;
-    let devices = DeviceStats::of(&versions);
-    let answer = Answer::json(200, &Stats { counted_at: request.now, devices, users, versions });
-    match cache.put(key, &answer.body, seconds).await {
-        Ok(()) => Ok(answer),
-        Err(error) => Ok(answer.with_log(format!("not kept: {error}"))),
-    }
+    kept(cache, STATS, async || {
+        let since = request.now.plus(-DAY);
+        let [versions, people] = run(db, [fleet::versions(since), fleet::people(since)]).await?;
+        let versions = rows::<VersionCounts>(&versions)?;
+        let users = first_row::<PeopleCounts>(&people)?.ok_or_else(|| Problem::internal("no counts"))?;
+        let devices = DeviceStats::of(&versions);
+        Ok(Stats { counted_at: request.now, devices, users, versions })
+    })
+    .await
 }
