@@ -572,15 +572,7 @@ fn look_ups() -> Vec<Operation> {
         timestamp: clock.as_deref().filter(|_| is_there),
         diagnostics: said.as_deref().filter(|_| is_there),
     };
-    let versions = vec![VersionCounts {
-        product_sku: Some(Sku::Pro.to_string()),
-        firmware_version: Some("1.2.0".to_owned()),
-        devices: 2,
-        online: 1,
-        active_24h: 2,
-        provisioned: 2,
-        owned: 1,
-    }];
+    let versions = versions();
     let stats = operators::Stats {
         counted_at: sample::NOW,
         devices: DeviceStats { total: 2, online: 1, active_24h: 2, provisioned: 2, owned: 1 },
@@ -684,6 +676,18 @@ fn look_ups() -> Vec<Operation> {
     ]
 }
 
+fn versions() -> Vec<VersionCounts> {
+    vec![VersionCounts {
+        product_sku: Some(Sku::Pro.to_string()),
+        firmware_version: Some("1.2.0".to_owned()),
+        devices: 2,
+        online: 1,
+        active_24h: 2,
+        provisioned: 2,
+        owned: 1,
+    }]
+}
+
 fn fleet() -> Vec<Operation> {
     vec![fleet_health(), fleet_metrics(), fleet_errors()]
 }
@@ -696,15 +700,7 @@ fn fleet_health() -> Operation {
         open,
         acknowledged,
     };
-    let versions = vec![VersionCounts {
-        product_sku: Some("rs1_pro".to_owned()),
-        firmware_version: Some("1.2.0".to_owned()),
-        devices: 2,
-        online: 1,
-        active_24h: 2,
-        provisioned: 2,
-        owned: 1,
-    }];
+    let versions = versions();
     let health = fleet::FleetHealth {
         counted_at: sample::NOW,
         devices: DeviceStats::of(&versions),
