@@ -36,7 +36,7 @@ pub async fn add_up(now: UnixMillis, db: &impl Database) -> Result<String, PortE
     let mut due: Vec<i64> = AGES.into_iter().map(|age| hour.saturating_sub(age)).collect();
     let missed = (oldest..hour).rev().filter(|hour| !known.contains(hour) && !due.contains(hour));
     due.extend(missed.take(MISSED).collect::<Vec<_>>());
-    let mut sums: Vec<Sum> = due.into_iter().map(Sum::new).collect();
+    let mut sums: Vec<FleetHour> = due.into_iter().map(FleetHour::empty).collect();
 
     let kinds = Kind::TROUBLE.map(Kind::as_str);
     let mut after = String::new();
@@ -44,7 +44,7 @@ pub async fn add_up(now: UnixMillis, db: &impl Database) -> Result<String, PortE
         let [step] = run(db, [next_devices(&after, STEP)]).await?;
         let Some(last) = first_row::<Step>(&step)?.and_then(|step| step.last) else { break };
         let mut statements = Vec::with_capacity(sums.len().saturating_mul(2));
-        for Sum { of, .. } in &sums {
+        for of in &sums {
             statements.push(fleet::metrics_of_hour(&after, &last, of.hour, &METRICS).map_err(failed)?);
             statements.push(fleet::trouble_of_hour(&after, &last, of.hour, &kinds).map_err(failed)?);
         }
@@ -59,21 +59,17 @@ pub async fn add_up(now: UnixMillis, db: &impl Database) -> Result<String, PortE
         after = last.to_string();
     }
     let mut statements = Vec::from(fleet::prune(oldest));
-    for Sum { of, .. } in &sums {
+    for of in &sums {
         statements.extend(fleet::write_hour(of, now).map_err(failed)?);
     }
     db.batch(statements).await?;
     Ok(format!("{} hours of the fleet added up", sums.len()))
 }
 
-/// An hour, as far as it is added up.
-struct Sum {
-    of: FleetHour,
-}
-
-impl Sum {
-    fn new(hour: i64) -> Self {
-        let of = FleetHour {
+impl FleetHour {
+    /// One to which nothing is added yet.
+    fn empty(hour: i64) -> Self {
+        Self {
             hour,
             devices: 0,
             messages: 0,
@@ -81,8 +77,7 @@ impl Sum {
             errors: Vec::new(),
             troubled: 0,
             worst: Vec::new(),
-        };
-        Self { of }
+        }
     }
 
     fn count(&mut self, metrics: Vec<MetricSum>) {
@@ -90,10 +85,10 @@ impl Sum {
             if metric.name.is_empty() {
                 #[expect(clippy::cast_possible_truncation, reason = "a number of messages, below 2^53")]
                 let messages = metric.sum as i64;
-                self.of.devices = self.of.devices.saturating_add(metric.count);
-                self.of.messages = self.of.messages.saturating_add(messages);
+                self.devices = self.devices.saturating_add(metric.count);
+                self.messages = self.messages.saturating_add(messages);
             } else {
-                MetricSum::add_to(&mut self.of.metrics, metric);
+                MetricSum::add_to(&mut self.metrics, metric);
             }
         }
     }
@@ -113,12 +108,12 @@ impl Sum {
                 }
                 Err(place) => devices.insert(place, TroubledDevice { device_id, events, alerts }),
             }
-            ErrorCount::add_to(&mut self.of.errors, ErrorCount { source, kind, count });
+            ErrorCount::add_to(&mut self.errors, ErrorCount { source, kind, count });
         }
-        self.of.troubled = self.of.troubled.saturating_add(i64::try_from(devices.len()).unwrap_or(i64::MAX));
+        self.troubled = self.troubled.saturating_add(i64::try_from(devices.len()).unwrap_or(i64::MAX));
         for device in devices {
             // Behind those that are as bad: of equals the first ones stay.
-            let worst = &mut self.of.worst;
+            let worst = &mut self.worst;
             let place = worst.partition_point(|known| known.all() >= device.all());
             worst.insert(place, device);
             worst.truncate(WORST);
