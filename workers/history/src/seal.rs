@@ -184,24 +184,15 @@ impl<P: Ports> Run<'_, P> {
             if !anew.is_empty() || !gone.is_empty() {
                 let mut statements = vec![written(telemetry::write_rollups(&anew, PATIENCE))?];
                 statements.extend(gone.iter().map(|row| seals::delete(&row.device_id, hour, row.generation)));
+                let mut lost: Vec<_> = anew.iter().chain(&gone).map(|row| row.device_id.clone()).collect();
                 let mut outcomes = db.batch(statements).await?.into_iter();
                 let done: Vec<Written> = rows(&outcomes.next().unwrap_or_default())?;
-                // Those that somebody else wrote meanwhile stay marked.
-                anew.retain(|row| {
-                    let is_done = done.iter().any(|done| done.device_id == row.device_id);
-                    if !is_done {
-                        marks.retain(|mark| mark.device_id != row.device_id);
-                    }
-                    is_done
-                });
-                gone.retain(|row| {
-                    let is_done = outcomes.next().is_some_and(|outcome| outcome.changes > 0);
-                    if !is_done {
-                        marks.retain(|mark| mark.device_id != row.device_id);
-                    }
-                    is_done
-                });
+                anew.retain(|row| done.iter().any(|done| done.device_id == row.device_id));
+                gone.retain(|_| outcomes.next().is_some_and(|outcome| outcome.changes > 0));
                 anew.append(&mut gone);
+                // Those that somebody else wrote meanwhile stay marked.
+                lost.retain(|device| anew.iter().all(|row| row.device_id != *device));
+                marks.retain(|mark| !lost.contains(&mark.device_id));
             }
             let repaired = u32::try_from(anew.len()).unwrap_or(u32::MAX);
             let mut statements: Vec<_> = marks.iter().map(seals::settle).collect();
