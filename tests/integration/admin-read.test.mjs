@@ -2,6 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { after, before, beforeEach, test } from 'node:test';
+import { ulidTime } from '../../tools/lib/ulid.mjs';
 import { hourStart, queued } from './fixtures/builders.mjs';
 import { isProblem, isStatus } from './fixtures/expect.mjs';
 import { eventually, makeDevice, startHarness } from './support/harness.mjs';
@@ -172,14 +173,11 @@ test('the hours of a device, as many as are asked for', async () => {
   }
 });
 
-const ALPHABET = '0123456789ABCDEFGHJKMNPQRSTVWXYZ';
-/** A ULID of that time. */
-const ulidAt = (time) => Array.from({ length: 10 }, (_, n) => ALPHABET[Math.floor(time / 32 ** (9 - n)) % 32]).join('') + '0'.repeat(16);
 /** Rows of the security log: every fifth about firmware, the others of topics; a second apart. */
 const logged = Array.from({ length: 25 }, (_, n) => {
   const at = Date.parse('2026-01-20T10:00:00Z') + n * 1000;
   const rest = n % 5 === 0 ? { kind: 'firmware_rejected', severity: 'high', subject: `device-${n}` } : { kind: 'acl_violation', severity: 'warning', subject: '203.0.113.7' };
-  return { id: `sec-${ulidAt(at)}`, at, peerhost: n % 5 === 0 ? `203.0.113.${n}` : '203.0.113.7', ...rest };
+  return { id: `sec-${ulidTime(at)}${'0'.repeat(16)}`, at, peerhost: n % 5 === 0 ? `203.0.113.${n}` : '203.0.113.7', ...rest };
 });
 
 test('the security log is newest first, as it is asked for, page by page', async () => {

@@ -5,6 +5,7 @@ import assert from 'node:assert/strict';
 import { after, before, beforeEach, test } from 'node:test';
 import { gzipSync } from 'node:zlib';
 import { HEALTH } from '../../local/lib/workers.mjs';
+import { ulidTime } from '../../tools/lib/ulid.mjs';
 import { hourStart, queued } from './fixtures/builders.mjs';
 import { isStatus } from './fixtures/expect.mjs';
 import { eventually, startHarness } from './support/harness.mjs';
@@ -151,7 +152,7 @@ test('the hourly sweep closes hours, and drops what is past its time', async () 
   const metrics = '{"system.free_heap":[1,150000,150000,150000,150000]}';
   const counted = 'UPDATE telemetry_rollups SET last_at = ?1, last_received_at = ?1, metrics = ?2 WHERE device_id = ?3 AND hour = ?4';
   await cloud.rows(counted, at, metrics, device.id, hours.closing);
-  const ulid = (days) => timeOfUlid(now.getTime() - days * DAY);
+  const ulid = (days) => ulidTime(now.getTime() - days * DAY);
   const logged = { kept: 89, gone: 91 };
   for (const [name, days] of Object.entries(logged)) {
     await cloud.rows(
@@ -208,9 +209,3 @@ test('the sweep goes through a large fleet step by step', async () => {
   const steps = cloud.faults.calls({ worker, match: /delete_hours/ }).length;
   assert.equal(steps, Math.ceil((already + ids.length) / 500));
 });
-
-/** The ten characters of a ULID that are its time. */
-function timeOfUlid(millis) {
-  const alphabet = '0123456789ABCDEFGHJKMNPQRSTVWXYZ';
-  return Array.from({ length: 10 }, (_, place) => alphabet[Math.floor(millis / 32 ** (9 - place)) % 32]).join('');
-}

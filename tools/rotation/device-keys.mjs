@@ -20,7 +20,11 @@ function open(kek, device, sealed) {
   }
 }
 
-function seal(kek, device, key) {
+/**
+ * A device's key as it is stored.
+ * @param {Buffer} kek @param {string} device its id @param {Buffer} key
+ */
+export function seal(kek, device, key) {
   const nonce = randomBytes(12);
   const cipher = createCipheriv('aes-256-gcm', kek, nonce, { authTagLength: 16 }).setAAD(Buffer.from(device));
   const ciphertext = Buffer.concat([cipher.update(key), cipher.final()]);

@@ -7,8 +7,8 @@
 import { createHmac, randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { SetupError } from '../lib/say.mjs';
+import { recordId } from '../lib/ulid.mjs';
 import { rewrap } from './device-keys.mjs';
-import { recordId } from './record-id.mjs';
 import { statement } from './sql.mjs';
 
 /** What a step throws when somebody has to do something first. */
@@ -154,7 +154,7 @@ const refused = (isGood) => ({
  */
 export async function note(query, name, act) {
   const at = Date.now();
-  await query(statement('secret_rotation_log'), [recordId(at), 'secret_rotated', 'info', name, JSON.stringify({ act }), at]);
+  await query(statement('secret_rotation_log'), [recordId('sec', at), 'secret_rotated', 'info', name, JSON.stringify({ act }), at]);
   await query(statement('secret_rotation_note'), [name, act, at]);
   return at;
 }

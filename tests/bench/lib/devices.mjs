@@ -1,8 +1,8 @@
 // The devices that the load comes from: enrolled by writing the rows that enrolment would write.
 
-import { createCipheriv, randomBytes } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
 import { makeDevice } from '../../../local/lib/credentials.mjs';
+import { seal } from '../../../tools/rotation/device-keys.mjs';
 
 /** A parameter of D1's may have two million bytes. */
 const AT_ONCE = 5_000;
@@ -13,24 +13,14 @@ export function makeDevices(count) {
 }
 
 /**
- * A device's key as it is stored: `1.` and Base64 of nonce, ciphertext and tag; AES-256-GCM with the device id as associated data.
- * Written on its own, from the contract, like the rest of local/lib/credentials.mjs.
- */
-function seal(device, kekHex) {
-  const nonce = randomBytes(12);
-  const cipher = createCipheriv('aes-256-gcm', Buffer.from(kekHex, 'hex'), nonce).setAAD(Buffer.from(device.id));
-  const sealed = Buffer.concat([nonce, cipher.update(Buffer.from(device.secretHash, 'hex')), cipher.final(), cipher.getAuthTag()]);
-  return `1.${sealed.toString('base64')}`;
-}
-
-/**
  * @param {D1Database} db of ours or of the peer's
  * @param {import('../../../local/lib/credentials.mjs').Device[]} devices
  * @param {string} kekHex
  * @param {'ours' | 'peer'} schema
  */
 export async function enrol(db, devices, kekHex, schema) {
-  const rows = devices.map((device) => [device.id, device.mac, seal(device, kekHex), Date.now()]);
+  const kek = Buffer.from(kekHex, 'hex');
+  const rows = devices.map(({ id, mac, secretHash }) => [id, mac, seal(kek, id, Buffer.from(secretHash, 'hex')), Date.now()]);
   const [column, value] = schema === 'ours' ? [', enrolled_by', ", 'bench'"] : ['', ''];
   for (let first = 0; first < rows.length; first += AT_ONCE) {
     await db
