@@ -6,7 +6,7 @@ CREATE TABLE telemetry_rollups (
   messages         INTEGER NOT NULL,               -- messages counted, each id once
   last_at          INTEGER NOT NULL,               -- Unix ms by the device's clock: the latest message
   last_received_at INTEGER NOT NULL,               -- Unix ms by the broker's clock: the latest message
-  metrics          TEXT    NOT NULL CHECK (json_valid(metrics)), -- {"system.free_heap": [count, sum, min, max, last]}; a sixth element is the time of `last` where it is not last_at
+  metrics          TEXT    NOT NULL CHECK (json_valid(metrics)), -- {"b": [count, sum, min, max, last]}: a letter for a metric of the contract, its name for another (rollup.rs); a sixth element is the time of `last` where it is not last_at
   seen             TEXT,                           -- 8 characters for each message id counted; null once the hour is sealed
   generation       INTEGER NOT NULL,               -- counts writes; a writer that read an older one changes nothing
   PRIMARY KEY (device_id, hour)

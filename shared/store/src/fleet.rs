@@ -149,8 +149,8 @@ impl MetricSum {
     }
 }
 
-/// The [`MetricSum`]s of those metrics in an hour, of the devices after `after` up to `last`; and one without a name, which counts the devices
-/// that said anything and sums up their messages.
+/// The [`MetricSum`]s of the metrics that are stored like that in an hour, of the devices after `after` up to `last`; and one without a
+/// name, which counts the devices that said anything and sums up their messages.
 ///
 /// # Errors
 /// When the list cannot be written as JSON, which texts always can.

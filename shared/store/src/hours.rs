@@ -5,7 +5,7 @@ use rs1_domain::UnixMillis;
 use rs1_domain::json;
 use rs1_domain::port::{Database, PortError};
 use rs1_telemetry::event::Kind;
-use rs1_telemetry::rollup::METRICS;
+use rs1_telemetry::rollup::{METRICS, name_of};
 
 use crate::fleet::{self, ErrorCount, FleetHour, KnownHour, MetricSum, Trouble, TroubledDevice};
 use crate::sql::{first_row, rows, run};
@@ -38,14 +38,14 @@ pub async fn add_up(now: UnixMillis, db: &impl Database) -> Result<String, PortE
     due.extend(missed.take(MISSED).collect::<Vec<_>>());
     let mut sums: Vec<FleetHour> = due.into_iter().map(FleetHour::empty).collect();
 
-    let kinds = Kind::TROUBLE.map(Kind::as_str);
+    let (kinds, metrics) = (Kind::TROUBLE.map(Kind::as_str), METRICS.map(|(letter, _)| letter));
     let mut after = String::new();
     loop {
         let [step] = run(db, [next_devices(&after, STEP)]).await?;
         let Some(last) = first_row::<Step>(&step)?.and_then(|step| step.last) else { break };
         let mut statements = Vec::with_capacity(sums.len().saturating_mul(2));
         for of in &sums {
-            statements.push(fleet::metrics_of_hour(&after, &last, of.hour, &METRICS).map_err(failed)?);
+            statements.push(fleet::metrics_of_hour(&after, &last, of.hour, &metrics).map_err(failed)?);
             statements.push(fleet::trouble_of_hour(&after, &last, of.hour, &kinds).map_err(failed)?);
         }
         let outcomes = db.batch(statements).await?;
@@ -88,7 +88,8 @@ impl FleetHour {
                 self.devices = self.devices.saturating_add(metric.count);
                 self.messages = self.messages.saturating_add(messages);
             } else {
-                MetricSum::add_to(&mut self.metrics, metric);
+                let name = name_of(&metric.name).to_owned();
+                MetricSum::add_to(&mut self.metrics, MetricSum { name, ..metric });
             }
         }
     }

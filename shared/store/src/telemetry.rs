@@ -26,7 +26,7 @@ pub struct RollupRow {
     /// The latest message, by the broker's clock.
     #[serde(with = "as_millis")]
     pub last_received_at: UnixMillis,
-    /// JSON: metric name to `[count, sum, min, max, last]`.
+    /// JSON: a metric's letter or name to `[count, sum, min, max, last]`.
     pub metrics: String,
     /// 8 characters a message id; null once the hour is sealed.
     pub seen: Option<String>,
@@ -137,7 +137,7 @@ pub struct HourRow {
     /// The latest message, by the device's clock.
     #[serde(with = "as_millis")]
     pub last_at: UnixMillis,
-    /// JSON: metric name to `[count, sum, min, max, last]`.
+    /// JSON: a metric's letter or name to `[count, sum, min, max, last]`.
     pub metrics: String,
 }
 

@@ -82,7 +82,7 @@ fn rollup(number: u8, hour: i64) -> RollupRow {
         messages: 1,
         last_at: UnixMillis(1),
         last_received_at: UnixMillis(1),
-        metrics: "{\"system.free_heap\":[1,2,2,2,2]}".into(),
+        metrics: "{\"b\":[1,2,2,2,2]}".into(),
         seen: Some("abcdefgh".into()),
         generation: 1,
     }

@@ -26,18 +26,29 @@ const MARK: usize = 6 * 4 / 3;
 /// latest 512 and costs no more than 4 KB of a row.
 const MOST_MARKS: usize = 512;
 
-/// The metrics in use (contract, section 3.2). Devices may have others.
-pub const METRICS: [&str; 9] = [
-    "system.uptime_sec",
-    "system.free_heap",
-    "system.wifi_rssi",
-    "system.cpu_usage",
-    "radar.frames_received",
-    "radar.frames_invalid",
-    "tracking.active_tracks",
-    "zone.occupancy_changes",
-    "api.connections",
+/// The metrics in use (contract, section 3.2), each with the letter that stands for it where it is stored: rollups are stored by the
+/// million, and the names were a third of one. Devices may have others. New ones are added; what has a letter keeps it.
+pub const METRICS: [(&str, &str); 9] = [
+    ("a", "system.uptime_sec"),
+    ("b", "system.free_heap"),
+    ("c", "system.wifi_rssi"),
+    ("d", "system.cpu_usage"),
+    ("e", "radar.frames_received"),
+    ("f", "radar.frames_invalid"),
+    ("g", "tracking.active_tracks"),
+    ("h", "zone.occupancy_changes"),
+    ("i", "api.connections"),
 ];
+
+/// What a metric is stored as: its letter, or its name, which has a dot.
+fn stored_as(name: &str) -> &str {
+    METRICS.iter().find(|(_, known)| *known == name).map_or(name, |(letter, _)| letter)
+}
+
+/// The name of a metric that is stored like this.
+pub fn name_of(stored: &str) -> &str {
+    METRICS.iter().find(|(letter, _)| *letter == stored).map_or(stored, |(_, name)| name)
+}
 
 /// What is known of one metric in one hour.
 #[derive(Clone, Debug, PartialEq)]
@@ -151,8 +162,8 @@ impl Rollup {
         self.seen.as_bytes().chunks_exact(MARK).any(|seen| seen == mark.as_bytes())
     }
 
-    /// The column `metrics`: `{"system.free_heap":[count,sum,min,max,last]}`, with a sixth element,
-    /// the Unix milliseconds of `last`, where that is not the row's `last_at`.
+    /// The column `metrics`: `{"b":[count,sum,min,max,last]}`, with a sixth element, the Unix milliseconds of `last`, where that is
+    /// not the row's `last_at`. Metrics in use have a letter ([`METRICS`]), others their name.
     pub fn metrics_column(&self) -> String {
         let metrics = self.metrics.iter().map(|(name, metric)| {
             let mut fields = vec![metric.count.into()];
@@ -160,7 +171,7 @@ impl Rollup {
             if metric.last_at != self.last_at {
                 fields.push(metric.last_at.0.into());
             }
-            (name.clone(), Value::Array(fields))
+            (stored_as(name).to_owned(), Value::Array(fields))
         });
         Value::Object(metrics.collect()).to_string()
     }
@@ -227,7 +238,7 @@ pub fn read_metrics(column: &str, last_at: UnixMillis) -> Result<BTreeMap<String
     let stored: BTreeMap<String, Vec<f64>> =
         serde_json::from_str(column).map_err(|error| unreadable(error.to_string()))?;
     let mut metrics = BTreeMap::new();
-    // Not collected into the map: that would sort what is in order, with code of its own.
+    // Not collected into the map: that would sort with code of its own.
     for (name, fields) in stored {
         let (fields, own_time) = match *fields {
             [count, sum, min, max, last] => ([count, sum, min, max, last], None),
@@ -236,7 +247,10 @@ pub fn read_metrics(column: &str, last_at: UnixMillis) -> Result<BTreeMap<String
         };
         let [count, sum, min, max, last] = fields;
         let last_at = own_time.map_or(last_at, |at| UnixMillis(integral(at)));
-        metrics.insert(name, Metric { count: integral(count), sum, min, max, last, last_at });
+        metrics.insert(
+            name_of(&name).to_owned(),
+            Metric { count: integral(count), sum, min, max, last, last_at },
+        );
     }
     Ok(metrics)
 }
@@ -297,10 +311,15 @@ mod tests {
         assert_eq!((rollup.last_at, rollup.last_received_at), (NOW.plus(4), NOW.plus(9)));
         let heap = &rollup.metrics["system.free_heap"];
         assert_eq!((heap.count, heap.sum, heap.min, heap.max, heap.last), (3, 90.0, 10.0, 50.0, 30.0));
-        assert_eq!(
-            rollup.metrics_column(),
-            format!("{{\"system.free_heap\":[3,90,10,50,30,{}]}}", NOW.plus(3).0)
-        );
+        assert_eq!(rollup.metrics_column(), format!("{{\"b\":[3,90,10,50,30,{}]}}", NOW.plus(3).0));
+    }
+
+    #[test]
+    fn what_a_metric_is_stored_as_stands_for_it_alone() {
+        let names = METRICS.map(|(_, name)| name).into_iter().chain(["zone.dwell_sec"]);
+        let stored: Vec<_> = names.clone().map(stored_as).collect();
+        assert_eq!(stored, ["a", "b", "c", "d", "e", "f", "g", "h", "i", "zone.dwell_sec"]);
+        assert!(stored.iter().copied().map(name_of).eq(names));
     }
 
     #[test]

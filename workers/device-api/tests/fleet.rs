@@ -59,9 +59,7 @@ impl Cloud {
                 messages: 1,
                 last_at: at,
                 last_received_at: at,
-                metrics:
-                    json!({"system.free_heap": [1, value, value, value, value], "x.own": [1, 1, 1, 1, 1]})
-                        .to_string(),
+                metrics: json!({"b": [1, value, value, value, value], "x.own": [1, 1, 1, 1, 1]}).to_string(),
                 seen: None,
                 generation,
             }
