@@ -363,11 +363,13 @@ pub struct KnownHour {
     pub hour: i64,
 }
 
-/// Which hours are there from an hour on.
+/// Which hours are there from an hour on, and are what their rollups say: not those of which some were made anew since.
 pub fn known_hours(from_hour: i64) -> Statement {
     Statement {
         name: "fleet_known_hours",
-        sql: "/* fleet_known_hours */ SELECT hour FROM fleet_hours WHERE hour >= ?1",
+        sql: "/* fleet_known_hours */
+            SELECT hour FROM fleet_hours AS f WHERE hour >= ?1 AND NOT EXISTS
+              (SELECT 1 FROM telemetry_seals WHERE hour = f.hour AND repaired > 0 AND updated_at >= f.made_at)",
         params: vec![from_hour.into()],
     }
 }

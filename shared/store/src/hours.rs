@@ -1,5 +1,5 @@
 //! The fleet's hours: each is added up out of its devices' rollups, events and alerts once it is over, and again when what came late is
-//! in. A run walks through the registry once, however many hours are due, and no statement is about more devices than [`STEP`].
+//! in or was put right. A run walks through the registry once, however many hours are due, and no statement is about more devices than [`STEP`].
 
 use rs1_domain::UnixMillis;
 use rs1_domain::json;

@@ -17,6 +17,8 @@ use rs1_domain::{Answer, DeviceId, MacAddress, Method, UnixMillis};
 use rs1_store::devices::{self, NewDevice};
 use rs1_store::hours::add_up;
 use rs1_store::native::Failure;
+use rs1_store::seals;
+use rs1_store::sql::run;
 use rs1_store::telemetry::{EventRow, RollupRow, record_events, write_rollups};
 use rs1_store::{Database, Statement};
 use serde_json::{Value, json};
@@ -184,6 +186,25 @@ fn what_came_late_and_what_was_missed_is_added_up_later() {
     cloud.sql("DELETE FROM fleet_hours WHERE hour > ?1", vec![LAST_HOUR.hour().into()]);
     assert_eq!(messages(&cloud), [3], "a day later");
 
+    // Sealed, and not what the archive holds.
+    cloud.sql(
+        "UPDATE telemetry_rollups SET messages = 5 WHERE device_id = ?1",
+        vec![devices[0].as_str().into()],
+    );
+    for run in 26..=122 {
+        cloud.add_up(NOW.plus(run * HOUR));
+    }
+    let sealed = NOW.plus(122 * HOUR + 30 * MINUTE);
+    for statement in [
+        seals::note(LAST_HOUR.hour(), seals::END, seals::Compared::default(), sealed),
+        seals::note_repaired(LAST_HOUR.hour(), 1, sealed),
+    ] {
+        block_on(run(&cloud.db, [statement])).unwrap();
+    }
+    cloud.add_up(NOW.plus(123 * HOUR));
+    cloud.sql("DELETE FROM fleet_hours WHERE hour > ?1", vec![LAST_HOUR.hour().into()]);
+    assert_eq!(messages(&cloud), [7], "when it was put right");
+
     // Nobody came for a while.
     cloud.sql("DELETE FROM fleet_hours", vec![]);
     cloud.db.fail_once("fleet_write_hour", Failure::BeforeCommit);
@@ -191,7 +212,7 @@ fn what_came_late_and_what_was_missed_is_added_up_later() {
     assert!(block_on(add_up(before(3), &cloud.db)).is_err());
     assert_eq!(messages(&cloud), [0_i64; 0]);
     cloud.add_up(before(4));
-    assert_eq!(messages(&cloud), [3], "the latest that were missed come first");
+    assert_eq!(messages(&cloud), [7], "the latest that were missed come first");
     // A month of them, so many a run.
     for run in 5..190 {
         cloud.add_up(before(run));
