@@ -55,12 +55,15 @@ fn object_of(hour: i64, mut messages: Vec<&Message>) -> ArchiveObject {
     ArchiveObject { key: format!("{}00-{digest}.ndjson.gz", folder(hour)), body, label }
 }
 
+/// What the keys of all hours' objects begin with. They sort as the hours do; what else begins so comes after them.
+pub const FOLDERS: &str = "telemetry/";
+
 /// What the keys of an hour's objects begin with: `telemetry/2026-01-20/10/`. The hour is Unix ms / 3,600,000, of the
 /// broker's clock.
 pub fn folder(hour: i64) -> String {
     let at = UnixMillis(hour.saturating_mul(HOUR));
     let text = at.to_rfc3339();
-    format!("telemetry/{}/{}/", at.date(), text.get(11..13).unwrap_or_default())
+    format!("{FOLDERS}{}/{}/", at.date(), text.get(11..13).unwrap_or_default())
 }
 
 /// Characters of a device's mark in a label: 24 bits in Base64.

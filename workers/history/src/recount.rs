@@ -68,6 +68,13 @@ impl<'a, A: Archive + Bucket + Packs + Shelf> Reader<'a, A> {
         }
     }
 
+    /// The first key that begins like this.
+    pub(crate) async fn oldest(&mut self, prefix: &str) -> Result<Option<String>, PortError> {
+        self.called(1);
+        let page = self.archives.inventory(prefix, None).await?;
+        Ok(page.objects.into_iter().next().map(|object| object.key))
+    }
+
     /// The rollups of an hour, as what is archived makes them, by device.
     pub(crate) async fn rollups(
         &mut self,

@@ -17,8 +17,9 @@ use rs1_store::seals::{self, Compared, END, Mark, SealRow};
 use rs1_store::sql::{first_row, rows, run};
 use rs1_store::telemetry::{self, RollupRow, RollupSlot, Written};
 use rs1_telemetry::Rollup;
-use rs1_telemetry::archive::folder;
+use rs1_telemetry::archive::{FOLDERS, folder};
 use rs1_telemetry::pack::{self, Part};
+use rs1_telemetry::queued::received_hours;
 
 use crate::recount::{Reader, Wanted};
 use crate::sweep::ROLLUP_HOURS;
@@ -82,8 +83,10 @@ impl<P: Ports> Run<'_, P> {
         let border = self.now.hour().saturating_sub(OPEN_HOURS);
         let first = border.saturating_sub(SEAL_WINDOW_HOURS);
         let [latest] = run(&self.world.db, [seals::latest(first)]).await?;
-        let latest = first_row(&latest)?.unwrap_or(SealRow { hour: first, after: String::new() });
-        let SealRow { mut hour, mut after } = latest;
+        let (mut hour, mut after) = match first_row(&latest)? {
+            Some(SealRow { hour, after }) => (hour, after),
+            None => (self.first_told_of(first, border).await?, String::new()),
+        };
         while self.reader.calls < CALLS {
             if after == END {
                 (hour, after) = (hour.saturating_add(1), String::new());
@@ -95,6 +98,16 @@ impl<P: Ports> Run<'_, P> {
             self.hours = self.hours.saturating_add(u32::from(after == END));
         }
         Ok(())
+    }
+
+    /// The first of the hours from `first` until before `border` of which the archive may tell: of a new database's past there is
+    /// nothing to be read.
+    async fn first_told_of(&mut self, first: i64, border: i64) -> Result<i64, PortError> {
+        let Some(oldest) = self.reader.oldest(FOLDERS).await? else { return Ok(border) };
+        let told_of = |hour: &i64| {
+            received_hours(*hour).max().is_some_and(|latest| oldest < folder(latest.saturating_add(1)))
+        };
+        Ok((first..border).find(told_of).unwrap_or(border))
     }
 
     /// Seals an hour of the devices after `after`, as far as a shard goes. Answers where it ends.

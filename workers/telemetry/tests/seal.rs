@@ -208,6 +208,22 @@ fn a_rollup_that_is_not_what_the_archive_holds_is_found_and_made_anew() {
 }
 
 #[test]
+fn of_a_new_database_no_past_is_read() {
+    let cloud = Cloud::new();
+    let swept = cloud.sweep(ten_o_clock()).unwrap();
+    assert!(swept.contains("0 hours sealed"), "{swept}");
+    deliver(&cloud, 0..MESSAGES);
+    let swept = cloud.sweep(ten_o_clock().plus(6 * DAY)).unwrap();
+    assert!(
+        swept.contains("48 hours sealed"),
+        "the archive begins at ten, and may tell of the day before: {swept}"
+    );
+    let first =
+        query(&cloud, "SELECT min(hour) AS hour FROM telemetry_seals WHERE ?1 IS NULL", vec![Param::Null]);
+    assert_eq!(first[0]["hour"], ten_o_clock().hour() - 24);
+}
+
+#[test]
 fn a_flood_that_was_counted_twice_is_put_right() {
     let cloud = Cloud::new();
     let flood: Vec<String> = (0..600)
