@@ -7,7 +7,7 @@
 //   npm test -- --only fmt,clippy     some stages, for developers; CI runs them all
 
 import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { buildWorkers, measureBundles, sizeTable } from './build.mjs';
 import { checkDeploy } from './check-deploy.mjs';
@@ -31,6 +31,8 @@ const SMOKE = ['local/stack.mjs', '--once'];
 const SCENARIOS = ['tests/scenarios/run.mjs', 'good', 'abort', '--devices', '60'];
 /** No test of ours takes as long; one that does hangs. */
 const TEST_TIMEOUT_MS = 180_000;
+/** Files of tests at once. Each has its ports, its directory and its processes to itself, and waits for them more than it computes: two for two cores. */
+const TEST_FILES = Math.max(2, availableParallelism() - 1);
 /** A file counts as a test, and the releases are one file: some fifty runs of wrangler, a minute and a half when nothing else runs. */
 const DELIVERY_TIMEOUT_MS = 900_000;
 /** One file, too: some thousands of calls of a generated client, a minute when nothing else runs. */
@@ -130,7 +132,7 @@ async function nodeTests(tools, directory, testTimeout = TEST_TIMEOUT_MS) {
     .map((entry) => join(directory, entry.name))
     .sort();
   if (files.length === 0) return { passed: 0, failed: 1, output: `${directory} has no *.test.mjs` };
-  const args = ['--test', '--test-reporter=spec', `--test-timeout=${testTimeout}`, ...files];
+  const args = ['--test', '--test-reporter=spec', `--test-concurrency=${TEST_FILES}`, `--test-timeout=${testTimeout}`, ...files];
   let output = '';
   const result = await runLong(`tests in ${directory}`, tools.node22, args, {
     cwd: ROOT,
