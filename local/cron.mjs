@@ -13,7 +13,7 @@ const HELP = `npm run -s cron -- WORKER "CRON": runs one cron trigger of the run
   --state DIR     the state of the stack that is meant (.local/)
   --help          this
 
-For example: npm run -s cron -- history "30 * * * *"
+For example: npm run -s cron -- archive "30 * * * *"
 `;
 
 const USAGE = { text: HELP, positionals: true, options: { time: { type: 'string' }, state: { type: 'string' } } };

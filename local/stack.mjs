@@ -26,7 +26,7 @@ const HELP = `npm start [-- options]: runs the whole system on this machine, unt
 
 It prints "ready http://${HOST}:PORT mqtt://${HOST}:PORT" when everything answers. While it runs:
   npm run -s token -- --admin you@example.com     npm run -s device -- --mac AA:BB:CC:DD:EE:01 --enroll
-  npm run -s token -- --user you@example.com      npm run -s cron -- history "30 * * * *"
+  npm run -s token -- --user you@example.com      npm run -s cron -- archive "30 * * * *"
 `;
 
 const text = (value) => ({ type: 'string', default: String(value) });

@@ -17,6 +17,7 @@ export const HEALTH = {
   'device-api': { host: 'api.localhost', path: '/api/health' },
   telemetry: { host: 'api.localhost', path: '/webhook/health' },
   history: { host: 'api.localhost', path: '/api/history/health' },
+  archive: { host: 'api.localhost', path: '/api/archive/health' },
   ota: { host: 'ota.localhost', path: '/health' },
   status: { host: 'status.localhost', path: '/page/health' },
   health: { host: 'status.localhost', path: '/health' },

@@ -50,6 +50,7 @@ const BUNDLES = {
     const isOurs = ring(env, 'JWT_SECRET').some((key) => told('sign', key, signed) === sig);
     return new Response('', { status: !isOurs ? 401 : url.pathname === '/api/devices' ? 200 : 404 });`),
   history: judging("return new Response('', { status: 404 });"),
+  archive: judging("return new Response('', { status: 404 });"),
   health: judging("return new Response('', { status: 404 });"),
 };
 

@@ -187,7 +187,7 @@ describe('our own parts', () => {
   const faultsOf = async () => Object.entries(await checks()).filter(([, { fault }]) => fault !== null).map(([id, { fault }]) => [id, fault]);
 
   test('all of them are well: database, buckets, namespaces, queues, workers, broker', async () => {
-    assert.match((await round()).detail, /checked 22 things, 0 with faults; 0 notices$/);
+    assert.match((await round()).detail, /checked 23 things, 0 with faults; 0 notices$/);
     assert.deepEqual(await faultsOf(), []);
     assert.deepEqual(heartbeat.asked, ['/fine']);
     for (const binding of ['FIRMWARE', 'ARCHIVES', 'R2', 'BACKUPS']) {

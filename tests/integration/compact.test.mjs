@@ -16,7 +16,7 @@ let device;
 let other;
 let runs = 0;
 before(async () => {
-  cloud = await startHarness({ only: ['device-api', 'telemetry', 'history'], batchTimeout: 0.05 });
+  cloud = await startHarness({ only: ['device-api', 'telemetry', 'history', 'archive'], batchTimeout: 0.05 });
   owner = await cloud.signIn('ada@example.com');
 });
 after(() => cloud?.stop());
@@ -52,8 +52,8 @@ const shown = async (ago) => {
   return answer.json.items.map(({ id }) => Number(id.split('-')[1]));
 };
 /** Runs the compaction as if it were now, each run later than the one before. */
-const compact = () => cloud.cron('history', HOURLY, new Date(hourStart() + (runs += 1000)));
-const outcome = async () => (await cloud.rows("SELECT outcome, detail FROM cron_runs WHERE worker = 'history' AND cron = ?1", HOURLY))[0];
+const compact = () => cloud.cron('archive', HOURLY, new Date(hourStart() + (runs += 1000)));
+const outcome = async () => (await cloud.rows("SELECT outcome, detail FROM cron_runs WHERE worker = 'archive' AND cron = ?1", HOURLY))[0];
 const minutes = (from, until) => Array.from({ length: until - from }, (_, n) => from + n);
 
 test('an hour becomes a pack, an index and a manifest, and shows what it showed', async () => {
@@ -91,7 +91,7 @@ for (const [index, fault] of FAULTS.entries()) {
     const ago = 5 + index;
     await send(device, ago, minutes(0, 10));
     await counted(device, 10);
-    cloud.faults.inject({ worker: 'history', binding: 'ARCHIVES', ...fault });
+    cloud.faults.inject({ worker: 'archive', binding: 'ARCHIVES', ...fault });
     await compact();
     assert.equal((await outcome()).outcome, 'failed');
     assert.deepEqual(await shown(ago), minutes(0, 10));
@@ -105,8 +105,8 @@ for (const [index, fault] of FAULTS.entries()) {
 test('a sealed hour is made anew when messages come late, and when it counts what the archive does not hold', async () => {
   const rollup = async () => (await cloud.rows('SELECT messages, metrics, seen FROM telemetry_rollups WHERE device_id = ?1', device.id))[0];
   let sweeps = 6 * 24;
-  const sweep = () => cloud.cron('history', '30 * * * *', new Date(hourStart() + (sweeps += 1) * 3_600_000));
-  const told = async () => (await cloud.rows("SELECT outcome, detail FROM cron_runs WHERE worker = 'history' AND cron = '30 * * * *'"))[0];
+  const sweep = () => cloud.cron('archive', '30 * * * *', new Date(hourStart() + (sweeps += 1) * 3_600_000));
+  const told = async () => (await cloud.rows("SELECT outcome, detail FROM cron_runs WHERE worker = 'archive' AND cron = '30 * * * *'"))[0];
   await send(device, 3, minutes(0, 30));
   await counted(device, 30);
   await compact();

@@ -13,9 +13,9 @@ import { eventually, startHarness } from './support/harness.mjs';
 const DAY = 86_400_000;
 const TRIGGERS = [
   ['device-api', '* * * * *'],
-  ['history', '* * * * *'],
-  ['history', '0 * * * *'],
-  ['history', '30 * * * *'],
+  ['archive', '* * * * *'],
+  ['archive', '0 * * * *'],
+  ['archive', '30 * * * *'],
   ['ota', '* * * * *'],
   ['health', '* * * * *'],
   ['health', '*/5 * * * *'],

@@ -171,6 +171,7 @@ describe('workers that are configured well', () => {
       { worker: 'telemetry', call: 'POST /webhook/mqtt-acl', route: '/webhook/mqtt-acl', status: 400, headers, body: '[' },
       { worker: 'telemetry', call: 'POST /webhook/telemetry', route: '/webhook/telemetry', status: 401, body: {} },
       { worker: 'history', call: 'GET /api/history/health', route: '/api/history/health', status: 200 },
+      { worker: 'archive', call: 'GET /api/archive/health', route: '/api/archive/health', status: 200 },
       { worker: 'ota', call: 'DELETE /health', route: '/health', status: 405 },
       { worker: 'health', call: 'GET /health', route: '/health', status: 200 },
     ].map(({ call, status, ...rest }) => {
@@ -226,6 +227,7 @@ test('bad settings are all named, and their values nowhere', async (t) => {
       'device-api': { ENVIRONMENT, OPERATOR_ISSUER: '', OPERATOR_AUDIENCE: '', OPERATOR_JWKS_URL },
       telemetry: { ENVIRONMENT },
       history: { ENVIRONMENT },
+      archive: { ENVIRONMENT },
       ota: { ENVIRONMENT, OPERATOR_ISSUER: '', OPERATOR_AUDIENCE: '', OPERATOR_JWKS_URL, FIRMWARE_ORIGIN: '', DOWNLOAD_ATTEMPTS: 0 },
       status: { ENVIRONMENT, STATUS_ORIGIN: '' },
       health: { ENVIRONMENT, OPERATOR_ISSUER: '', OPERATOR_AUDIENCE: '', OPERATOR_JWKS_URL, WATCHED_BACKUPS: 'postgres', HEARTBEAT_URL: 'nowhere' },
@@ -236,6 +238,7 @@ test('bad settings are all named, and their values nowhere', async (t) => {
     'device-api': ['ENVIRONMENT', 'OPERATOR_ISSUER', 'OPERATOR_AUDIENCE', 'OPERATOR_JWKS_URL', 'DEVICE_KEK', 'EMQX_API_KEY', 'JWT_SECRET'],
     telemetry: ['ENVIRONMENT', 'WEBHOOK_SECRET', 'DEVICE_KEK', 'EMQX_API_KEY'],
     history: ['ENVIRONMENT', 'JWT_SECRET'],
+    archive: ['ENVIRONMENT'],
     ota: [
       ...['ENVIRONMENT', 'OPERATOR_ISSUER', 'OPERATOR_AUDIENCE', 'OPERATOR_JWKS_URL'],
       ...['EMQX_API_KEY', 'FIRMWARE_ORIGIN', 'SIGNING_KEY', 'DOWNLOAD_ATTEMPTS'],

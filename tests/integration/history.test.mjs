@@ -17,7 +17,7 @@ let ada;
 let device;
 let path;
 before(async () => {
-  cloud = await startHarness({ only: ['device-api', 'telemetry', 'history'], batchTimeout: 0.05 });
+  cloud = await startHarness({ only: ['device-api', 'telemetry', 'history', 'archive'], batchTimeout: 0.05 });
   admin = await cloud.adminToken();
   ada = await cloud.signIn('ada@example.com');
 });
@@ -151,7 +151,7 @@ test('an alert opens, somebody knows, and it ends by itself', async () => {
 
 test('a device that falls silent is found by the minute’s watch', async () => {
   const seen = (ago) => cloud.rows('UPDATE devices SET online = 1, presence_at = ?2, last_seen_at = ?2 WHERE device_id = ?1', device.id, Date.now() - ago);
-  const minute = (after) => cloud.cron('history', '* * * * *', new Date((Math.floor(Date.now() / MINUTE) + after) * MINUTE));
+  const minute = (after) => cloud.cron('archive', '* * * * *', new Date((Math.floor(Date.now() / MINUTE) + after) * MINUTE));
   const statuses = async () => (await ada.call('GET', `/api/devices/${device.id}/alerts?type=device_offline`)).json.items.map(({ status }) => status);
   await seen(10 * MINUTE);
   await minute(1);

@@ -17,7 +17,7 @@ let bucket;
 let device;
 let number = 0;
 before(async () => {
-  cloud = await startHarness({ only: ['device-api', 'telemetry', 'history'], batchTimeout: 0.05 });
+  cloud = await startHarness({ only: ['device-api', 'telemetry', 'history', 'archive'], batchTimeout: 0.05 });
   bucket = await cloud.cloud.bucket('ARCHIVES');
 });
 after(() => cloud?.stop());
@@ -152,7 +152,7 @@ for (const fault of [
 
 test('an object of which nobody was told is found by the clock', async () => {
   const key = await arrive(lines(records(0, 5)), { told: false });
-  await cloud.cron('history', '30 * * * *', new Date(Date.now() + 60 * MINUTE));
+  await cloud.cron('archive', '30 * * * *', new Date(Date.now() + 60 * MINUTE));
   await counted(5);
   await isGone(key);
 });

@@ -24,7 +24,7 @@ export const LOGS = join(ROOT, 'target', 'logs');
 export const NODE_MODULES = join(ROOT, 'node_modules');
 
 /** The deployables, in the order that tables print them. */
-export const WORKERS = ['device-api', 'telemetry', 'history', 'ota', 'status', 'health'];
+export const WORKERS = ['device-api', 'telemetry', 'history', 'archive', 'ota', 'status', 'health'];
 
 /** The bundle of one worker, as `worker-build` leaves it. */
 export const bundleDir = (worker) => join(ROOT, 'dist', worker);

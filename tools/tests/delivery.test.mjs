@@ -106,6 +106,7 @@ test('each worker is asked for its health where its first route leads', () => {
     'device-api': 'api.optic.works/api/health',
     telemetry: 'api.optic.works/webhook/health',
     history: 'api.optic.works/api/history/health',
+    archive: 'api.optic.works/api/archive/health',
     ota: 'ota.optic.works/health',
     status: 'status.optic.works/page/health',
     health: 'status.optic.works/health',
@@ -116,7 +117,7 @@ test('a worker comes after those that it calls', () => {
   const order = openProject('staging').workers.map(({ worker }) => worker);
   assert.equal(order.at(-1), 'health');
   assert.ok(order.indexOf('history') < order.indexOf('device-api'), order.join());
-  assert.equal(new Set(order).size, 6);
+  assert.equal(new Set(order).size, 7);
 });
 
 test('an environment that is not deployed to is refused', () => {

@@ -154,7 +154,7 @@ class Stage {
     stage.secrets = secrets;
     stage.ports = await freePorts();
     stage.cloud = await startCloud({
-      workers: readWorkers(['telemetry', 'history']).map((table) => ({ ...table, services: [] })),
+      workers: readWorkers(['telemetry', 'archive']).map((table) => ({ ...table, services: [] })),
       secrets,
       ports: stage.ports,
       persist,

@@ -551,7 +551,9 @@ export async function startCloudflare({ zone = 'optic.works' } = {}) {
     const { host, override } = { host: request.headers.host, override: request.headers['cloudflare-workers-version-overrides'] };
     const url = new URL(request.url, `https://${host}`);
     const claims = (pattern) => new RegExp(`^${pattern.replace(/[.]/g, '\\.').replace(/\*/g, '.*')}$`).test(`${host}${url.pathname}`);
-    const script = [...state.scripts.values()].find(({ routes, domains }) => domains.includes(host) || routes.some(claims));
+    // The most specific route has it; none, whoever owns the host.
+    const reach = ({ routes, domains }) => Math.max(domains.includes(host) ? 0 : -1, ...routes.filter(claims).map(({ length }) => length));
+    const script = [...state.scripts.values()].filter((each) => reach(each) >= 0).sort((a, b) => reach(b) - reach(a))[0];
     if (!script || script.deployments.length === 0) return new Response('error code: 1016', { status: 530 });
     const [, wanted] = new RegExp(`(?:^|, *)${script.name}="([^"]+)"`).exec(override ?? '') ?? [];
     const serving = script.deployments[0].versions;

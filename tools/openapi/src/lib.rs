@@ -15,6 +15,7 @@ pub fn operations() -> Vec<Operation> {
         rs1_worker_device_api::document::operations(),
         rs1_worker_telemetry::document::operations(),
         rs1_worker_history::document::operations(),
+        rs1_worker_archive::document::operations(),
         rs1_worker_ota::document::operations(),
         rs1_worker_health::document::operations(),
         rs1_worker_status::document::operations(),

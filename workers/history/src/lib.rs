@@ -1,30 +1,23 @@
 //! The history worker: what devices said, and what the security log says, for whoever may ask.
 //!
 //! It is apart from `telemetry`, which takes in what they say: that one is small and starts quickly, because devices and EMQX
-//! wait for it. A path below `/api` belongs to `device-api`, since routes can have no wildcard in their middle; so `device-api`
+//! wait for it. What has to be done with it by the clock is done by `archive`. A path below `/api` belongs to `device-api`, since routes can have no wildcard in their middle; so `device-api`
 //! counts the requests of people and operators and passes on, over a service binding, those that are for this worker. It looks at their tokens
 //! itself: whatever way a request came, it is no more than its token says.
 //!
 //! - [`routes`]: which handler answers which request;
 //! - [`handlers`]: one module a resource;
-//! - [`cron`]: the minute's watch, which finds what no message tells, the hourly [`compact`](mod@compact)ion of the archive, the
-//!   fleet's hours, and the hourly [`sweep`](mod@sweep), of which [`seal`](mod@seal) compares what was counted with what is archived;
 //! - [`format`](mod@format): the same answer as JSON, NDJSON or CSV.
 //!
 //! Handlers are plain Rust over ports, so native tests run every route; only the last lines of this file know the Workers
 //! runtime.
 
-pub mod compact;
 pub mod config;
-pub mod cron;
 #[cfg(feature = "schema")]
 pub mod document;
 pub mod format;
 pub mod handlers;
-mod recount;
 pub mod routes;
-pub mod seal;
-pub mod sweep;
 pub mod world;
 
 #[cfg(target_arch = "wasm32")]
@@ -37,15 +30,14 @@ mod worker {
     use rs1_domain::config::BadConfig;
     use rs1_platform::d1::D1;
     use rs1_platform::http_client::{HttpClient, WebCrypto};
-    use rs1_platform::queue::Producer;
     use rs1_platform::r2::R2;
-    use rs1_platform::{Env, PerIsolate, RawRequest, RawResponse, Service, cron};
+    use rs1_platform::{Env, PerIsolate, RawRequest, RawResponse, Service};
 
     use crate::config::Config;
     use crate::routes;
     use crate::world::{Ports, World};
 
-    rs1_platform::events! { fetch(SERVICE) = fetch, scheduled = tick }
+    rs1_platform::events! { fetch(SERVICE) = fetch }
 
     static SERVICE: Service =
         Service { name: "history", headers: routes::HEADERS, body_limit: routes::body_limit };
@@ -61,7 +53,6 @@ mod worker {
 
     impl<'a> Ports for Runtime<'a> {
         type Database = D1<'a>;
-        type Queue = Producer<'a>;
         type Archive = R2<'a>;
         type Documents = HttpClient;
         type Signatures = WebCrypto;
@@ -70,7 +61,6 @@ mod worker {
     fn world(env: &Env) -> World<Runtime<'_>> {
         World {
             db: D1::new(env, "DB"),
-            queue: Producer::new(env, "TELEMETRY_QUEUE"),
             archives: R2::new(env, "ARCHIVES"),
             documents: HttpClient,
             signatures: WebCrypto,
@@ -84,12 +74,5 @@ mod worker {
             routes::handle(request, config.as_ref(), &world(&env)).await
         })
         .await
-    }
-
-    async fn tick(event: cron::RawEvent, env: Env) {
-        cron::run(SERVICE.name, event, async |tick| {
-            crate::cron::tick(&tick, &world(&env)).await.map_err(|error| error.to_string())
-        })
-        .await;
     }
 }

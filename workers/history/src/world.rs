@@ -4,14 +4,13 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use rs1_auth::jwt::KeyCache;
-use rs1_domain::port::{Archive, Bucket, Database, DocumentSource, Packs, Queue, Shelf, SignatureVerifier};
+use rs1_domain::port::{Archive, Database, DocumentSource, Packs, SignatureVerifier};
 
 /// Which implementation stands behind each port: the runtime's, or a test's.
 #[expect(missing_docs, reason = "`World` says what each is for")]
 pub trait Ports {
     type Database: Database;
-    type Queue: Queue;
-    type Archive: Archive + Bucket + Packs + Shelf;
+    type Archive: Archive + Packs;
     type Documents: DocumentSource;
     type Signatures: SignatureVerifier;
 }
@@ -20,8 +19,6 @@ pub trait Ports {
 pub struct World<P: Ports> {
     /// D1.
     pub db: P::Database,
-    /// The producer's end of the telemetry queue.
-    pub queue: P::Queue,
     /// The R2 bucket of archives.
     pub archives: P::Archive,
     /// Fetches the operators' keys.

@@ -7,7 +7,7 @@
 //! - [`queue`]: the consumer that archives and counts telemetry, and keeps the security log; [`objects`]: telemetry that comes
 //!   collected, thousands of messages at a time.
 //!
-//! What the clock has to do with telemetry is the history worker's: this one is small and starts quickly, since devices and EMQX wait.
+//! What the clock has to do with telemetry is the archive worker's: this one is small and starts quickly, since devices and EMQX wait.
 //!
 //! Handlers are plain Rust over ports, so native tests run every route (`tests/`); only the last
 //! lines of this file know the Workers runtime.

@@ -23,7 +23,7 @@ use rs1_domain::time::{DAY, HOUR, MINUTE};
 use rs1_store::native::Failure;
 use rs1_store::sql::{first_row, rows, run};
 use rs1_store::{Database, Param, Statement};
-use rs1_worker_history::cron::{HOURLY, SWEEP};
+use rs1_worker_archive::cron::{HOURLY, SWEEP};
 use serde_json::{Value, json};
 
 /// Messages that the longest test has.

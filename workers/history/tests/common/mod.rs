@@ -20,7 +20,7 @@ use rs1_domain::time::{DAY, HOUR, MINUTE};
 use rs1_domain::topic::Channel;
 use rs1_domain::wire::Envelope;
 use rs1_domain::{Answer, DeviceId, MacAddress, Method, Request, RequestId, SessionId, UnixMillis, UserId};
-use rs1_store::doubles::{AnySignature, Certificates, Counting, MemoryBucket, MemoryQueue};
+use rs1_store::doubles::{AnySignature, Certificates, Counting, MemoryBucket};
 use rs1_store::native::NativeDatabase;
 use rs1_store::telemetry::{RollupRow, write_rollups};
 use rs1_store::{Database, Param, Statement, devices};
@@ -38,7 +38,6 @@ pub struct Memory;
 
 impl Ports for Memory {
     type Database = NativeDatabase;
-    type Queue = MemoryQueue;
     type Archive = MemoryBucket;
     type Documents = Certificates;
     type Signatures = AnySignature;
@@ -75,7 +74,6 @@ pub fn cloud() -> Cloud {
     let cloud = Cloud {
         world: World {
             db: NativeDatabase::new(),
-            queue: MemoryQueue::default(),
             archives: MemoryBucket::default(),
             documents: Certificates,
             signatures: AnySignature,
@@ -224,6 +222,16 @@ impl Cloud {
         block_on(routes::handle(request, Ok(&self.config), &self.world)).1
     }
 
+    /// Type, status and occurrences of every alert, the oldest first.
+    pub fn alerts(&self, person: &Person) -> Vec<(String, String, i64)> {
+        let (items, _) = self.pages_of(person, "alerts", "limit=200");
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        let row = |item: &Value| {
+            (text(&item["type"]), text(&item["status"]), item["occurrences"].as_i64().unwrap())
+        };
+        items.iter().rev().map(row).collect()
+    }
+
     /// The items of all pages, and how many pages there were.
     pub fn pages(&self, person: &Person, query: &str) -> (Vec<Value>, usize) {
         self.pages_of(person, "telemetry", query)
@@ -242,6 +250,11 @@ impl Cloud {
             }
         }
     }
+}
+
+/// An alert as [`Cloud::alerts`] tells it.
+pub fn alert(kind: &str, status: &str, occurrences: i64) -> (String, String, i64) {
+    (kind.to_owned(), status.to_owned(), occurrences)
 }
 
 #[track_caller]

@@ -10,12 +10,12 @@ use rs1_auth::{DeviceKey, Vault};
 use rs1_domain::event::{Batch, Delivery, Settlement, Tick};
 use rs1_domain::{Answer, DeviceId, MacAddress, Method, Request, RequestId, UnixMillis};
 use rs1_store::devices::{self, Device, NewDevice};
-use rs1_store::doubles::{AnySignature, Certificates, Counting, MemoryBroker, MemoryBucket, MemoryQueue};
+use rs1_store::doubles::{Counting, MemoryBroker, MemoryBucket, MemoryQueue};
 use rs1_store::native::NativeDatabase;
 use rs1_store::security::{self, SecurityRow};
 use rs1_store::sql::{first_row, rows, run};
 use rs1_store::telemetry::{self, HourRow};
-use rs1_worker_history as history;
+use rs1_worker_archive as archive;
 use rs1_worker_telemetry::config::Config;
 use rs1_worker_telemetry::queue::consume;
 use rs1_worker_telemetry::routes;
@@ -38,15 +38,13 @@ impl Ports for Memory {
     type Broker = MemoryBroker;
 }
 
-/// The history worker's share of it.
+/// The archive worker's share of it.
 pub struct Lent<'a>(PhantomData<&'a ()>);
 
-impl<'a> history::world::Ports for Lent<'a> {
+impl<'a> archive::world::Ports for Lent<'a> {
     type Database = &'a NativeDatabase;
     type Queue = &'a MemoryQueue;
     type Archive = &'a MemoryBucket;
-    type Documents = Certificates;
-    type Signatures = AnySignature;
 }
 
 pub struct Cloud {
@@ -165,23 +163,20 @@ impl Cloud {
         }
     }
 
-    /// The history worker's hourly sweep, as of then.
+    /// The archive worker's hourly sweep, as of then.
     pub fn sweep(&self, now: UnixMillis) -> Result<String, String> {
-        self.tick(history::cron::SWEEP, now)
+        self.tick(archive::cron::SWEEP, now)
     }
 
     pub fn tick(&self, cron: &str, now: UnixMillis) -> Result<String, String> {
-        let world: history::world::World<Lent<'_>> = history::world::World {
+        let world: archive::world::World<Lent<'_>> = archive::world::World {
             db: &self.world.db,
             queue: &self.world.queue,
             archives: &self.world.archives,
-            documents: Certificates,
-            signatures: AnySignature,
-            keys: Rc::default(),
         };
         let request_id = RequestId::from_header("tick").unwrap();
         let due = Tick { cron: cron.into(), scheduled: now, now, request_id };
-        block_on(history::cron::tick(&due, &world)).map_err(|error| error.to_string())
+        block_on(archive::cron::tick(&due, &world)).map_err(|error| error.to_string())
     }
 
     pub fn device(&self) -> Device {

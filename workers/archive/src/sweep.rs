@@ -10,7 +10,7 @@ use rs1_domain::{RecordId, UnixMillis};
 use rs1_store::objects::{self, Waiting};
 use rs1_store::sql::{first_row, rows, run};
 use rs1_store::telemetry::Step;
-use rs1_store::{cron, diagnostics, seals, security, telemetry, users};
+use rs1_store::{diagnostics, seals, security, telemetry, users};
 use rs1_telemetry::Queued;
 use rs1_telemetry::object::INCOMING;
 
@@ -130,9 +130,7 @@ async fn retain(now: UnixMillis, db: &impl Database) -> Result<String, PortError
             break;
         }
     }
-    // What it did by the clock is done here now.
-    let [old_seals, old_marks] = seals::prune(delete_before);
-    run(db, [cron::forget("telemetry"), old_seals, old_marks]).await?;
+    run(db, seals::prune(delete_before)).await?;
     let [security, audit, failures, questions, sessions, ..] = pruned;
     Ok(format!(
         "{deleted} hours deleted; {events} events, {alerts} alerts deleted; {security} security, {audit} audit, {failures} failure, \

@@ -16,15 +16,14 @@ use common::{Cloud, NOW, cloud};
 use pollster::block_on;
 use proptest::prelude::*;
 use rs1_auth::access_token::Person;
-use rs1_domain::event::Tick;
 use rs1_domain::time::{HOUR, SECOND};
-use rs1_domain::{DeviceId, MacAddress, RequestId, UnixMillis};
+use rs1_domain::{DeviceId, MacAddress, UnixMillis};
 use rs1_store::devices::{self, NewDevice};
 use rs1_store::native::Failure;
 use rs1_store::sql::{rows, run};
 use rs1_store::telemetry::{HourRow, hours};
 use rs1_telemetry::Message;
-use rs1_worker_history::cron::{HOURLY, tick};
+use rs1_worker_archive::cron::HOURLY;
 use serde_json::Value;
 
 const HOUR_OF_NINE: &str = "telemetry/2026-01-20/09/";
@@ -34,10 +33,7 @@ const RANGE: &str = "resolution=raw&from=2026-01-20T09:00:00Z&to=2026-01-20T10:0
 impl Cloud {
     /// The hourly run, so many hours from now.
     fn compact(&self, hours: i64) -> Result<String, String> {
-        let now = NOW.plus(hours * HOUR);
-        let request_id = RequestId::from_header("tick").unwrap();
-        let due = Tick { cron: HOURLY.into(), scheduled: now, now, request_id };
-        block_on(tick(&due, &self.world)).map_err(|error| error.to_string())
+        self.tick(HOURLY, NOW.plus(hours * HOUR))
     }
 
     fn keys(&self) -> Vec<String> {

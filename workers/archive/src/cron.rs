@@ -32,7 +32,7 @@ pub const SWEEP: &str = "30 * * * *";
 /// # Errors
 /// What failed. The next run sees what this one should have.
 pub async fn tick(tick: &Tick, world: &World<impl Ports>) -> Result<String, PortError> {
-    cron::leased(&world.db, "history", tick, async || match tick.cron.as_str() {
+    cron::leased(&world.db, "archive", tick, async || match tick.cron.as_str() {
         HOURLY => {
             let added = add_up(tick.scheduled, &world.db).await;
             let compacted = compact(tick.scheduled, world).await;
@@ -54,11 +54,20 @@ async fn watch(now: UnixMillis, db: &impl Database) -> Result<String, PortError>
         ota_failures: OTA_FAILURES,
     };
     let heard = before(SILENCE);
-    let facts =
-        run(db, [alerts::silent(heard, now), alerts::troubled(&horizon), alerts::recovered(&horizon, heard)])
-            .await?;
+    let [silent, troubled, recovered, ..] = run(
+        db,
+        [
+            alerts::silent(heard, now),
+            alerts::troubled(&horizon),
+            alerts::recovered(&horizon, heard),
+            // What these did by the clock is done here now, and whoever watches triggers is not to wait for theirs.
+            cron::forget("telemetry"),
+            cron::forget("history"),
+        ],
+    )
+    .await?;
     let mut signals: BTreeMap<DeviceId, Vec<Signal>> = BTreeMap::new();
-    for outcome in &facts {
+    for outcome in [&silent, &troubled, &recovered] {
         for Fact { device_id, kind, at, detail } in rows(outcome)? {
             signals.entry(device_id).or_default().push(Signal { kind, at, seen: detail });
         }

@@ -1,0 +1,34 @@
+//! The history worker's cloud, and this worker's share of it: what is cared for is what people then see.
+
+#[path = "../../../history/tests/common/mod.rs"]
+mod history;
+
+use std::marker::PhantomData;
+
+pub use history::*;
+use pollster::block_on;
+use rs1_domain::event::Tick;
+use rs1_domain::{RequestId, UnixMillis};
+use rs1_store::doubles::{MemoryBucket, MemoryQueue};
+use rs1_store::native::NativeDatabase;
+use rs1_worker_archive::cron;
+use rs1_worker_archive::world::{Ports, World};
+
+struct Lent<'a>(PhantomData<&'a ()>);
+
+impl<'a> Ports for Lent<'a> {
+    type Database = &'a NativeDatabase;
+    type Queue = MemoryQueue;
+    type Archive = &'a MemoryBucket;
+}
+
+impl Cloud {
+    /// A trigger's run.
+    pub fn tick(&self, cron: &str, now: UnixMillis) -> Result<String, String> {
+        let world: World<Lent<'_>> =
+            World { db: &self.world.db, queue: MemoryQueue::default(), archives: &self.world.archives };
+        let request_id = RequestId::from_header("tick").unwrap();
+        let due = Tick { cron: cron.into(), scheduled: now, now, request_id };
+        block_on(cron::tick(&due, &world)).map_err(|error| error.to_string())
+    }
+}
