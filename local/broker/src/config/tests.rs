@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use super::*;
 use crate::http::Url;
 
@@ -49,7 +51,11 @@ fn the_production_configuration_is_understood_whole() {
         assert_eq!(action.headers.get("x-webhook-secret").unwrap(), "s3cr3t", "{name}");
         assert_eq!(action.headers.get("content-type").unwrap(), "application/json", "{name}");
         assert_eq!(action.body, Body::Selected, "{name}");
-        assert_eq!(action.resume_interval, std::time::Duration::from_secs(15), "{name}");
+        assert_eq!(action.resume_interval, Duration::from_secs(15), "{name}");
+        assert!(
+            action.request_ttl >= Duration::from_mins(15),
+            "{name}: a release that is taken back loses nothing"
+        );
     }
 }
 
