@@ -7,7 +7,7 @@
 //! file strictly: what it would play differently from EMQX, or not at all, it refuses at start.
 //!
 //! Where to start reading: [`config`] for what the file may say, [`mqtt`] for what happens to a
-//! client, [`auth`] for who may do what, [`rules`] and [`action`] for what reaches the backend,
+//! client, [`auth`] for who may do what, [`rules`], [`action`] and [`collected`] for what reaches the backend,
 //! [`api`] for what reaches us. [`broker::Broker`] holds them together.
 //!
 //! Facts about EMQX are named with the Erlang module they come from, at tag `e5.10.4`.
@@ -17,6 +17,7 @@ pub mod api;
 pub mod auth;
 pub mod broker;
 pub mod clock;
+pub mod collected;
 pub mod config;
 pub mod hocon;
 pub mod http;
@@ -25,11 +26,13 @@ pub mod logging;
 pub mod metrics;
 pub mod mqtt;
 pub mod rules;
+pub mod s3;
 pub mod template;
 pub mod topic;
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -40,6 +43,7 @@ use crate::action::Actions;
 use crate::api::Credentials;
 use crate::auth::{Authenticator, Authorizer};
 use crate::broker::Broker;
+use crate::collected::Collected;
 use crate::config::Config;
 use crate::live::Gate;
 use crate::metrics::Metrics;
@@ -84,6 +88,8 @@ impl fmt::Debug for Reader {
 pub struct Options {
     /// Where its settings are from.
     pub reader: Reader,
+    /// What outlives it is kept here; needed only where something does.
+    pub data: Option<PathBuf>,
     /// Where devices connect; port 0 for any free one.
     pub mqtt: SocketAddr,
     /// Where the management API listens; port 0 for any free one.
@@ -106,7 +112,7 @@ pub struct Running {
 /// # Errors
 /// If the settings cannot be read, or a port cannot be opened.
 pub async fn start(options: Options) -> anyhow::Result<Running> {
-    let Options { reader, mqtt, api } = options;
+    let Options { reader, data, mqtt, api } = options;
     let Settings { config, keys } = reader.read()?;
     for setting in &config.ignored {
         log::debug!("{} has no effect here: {}", setting.path, setting.reason);
@@ -123,7 +129,6 @@ pub async fn start(options: Options) -> anyhow::Result<Running> {
     let listener = config.listener;
     let gate = Gate::default();
     let broker = Arc::new(Broker {
-        node: config.node,
         mqtt_address: mqtt,
         max_packet_size: config.mqtt.max_packet_size,
         authenticator: Authenticator::new(config.authentication, listener.clone(), &gate)
@@ -133,6 +138,16 @@ pub async fn start(options: Options) -> anyhow::Result<Running> {
         rules: Engine::new(config.rules),
         actions: Actions::start(&config.connectors, config.actions, &gate, &mut tasks)
             .map_err(anyhow::Error::msg)?,
+        collected: Collected::start(
+            &config.node,
+            data.as_deref(),
+            config.s3_connectors,
+            config.s3_actions,
+            &gate,
+            &mut tasks,
+        )
+        .map_err(anyhow::Error::msg)?,
+        node: config.node,
         clients: Clients::default(),
         gate,
         metrics,

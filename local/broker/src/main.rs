@@ -32,7 +32,7 @@ const KEYS_FILE: &str = "api-keys";
 ///     ready mqtt://127.0.0.1:1883 http://127.0.0.1:18083
 ///
 /// Logs go to stderr, one line each. SIGTERM and SIGINT end it; what has not been delivered to the
-/// backend by then is lost, as it is when an EMQX node stops.
+/// backend by then is lost, as it is when an EMQX node stops, but for what is collected in --data.
 ///
 /// Example:
 ///
@@ -54,8 +54,8 @@ struct Arguments {
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:18083")]
     api: SocketAddr,
 
-    /// Where `webhook-secret.hocon` and `api-keys` are, which production has beside its configuration. They are read again on
-    /// `POST /local/reload`.
+    /// Where `webhook-secret.hocon` and `api-keys` are, which production has beside its configuration, and whatever else is
+    /// included from there. They are read again on `POST /local/reload`.
     #[arg(long, value_name = "DIRECTORY", conflicts_with_all = ["webhook_secret", "api_key"])]
     secrets: Option<PathBuf>,
 
@@ -79,6 +79,10 @@ struct Arguments {
     /// the configuration includes; without it, that file must be there.
     #[arg(long, value_name = "SECRET", env = "WEBHOOK_SECRET", hide_env_values = true)]
     webhook_secret: Option<String>,
+
+    /// What outlives the broker is kept here: `node.data_dir`. An action of type `s3` has its records there.
+    #[arg(long, value_name = "DIRECTORY")]
+    data: Option<PathBuf>,
 
     /// How much to log: error, warn, info or debug.
     #[arg(long, value_name = "LEVEL", default_value = "info")]
@@ -104,9 +108,9 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let mut interrupted = signal(SignalKind::interrupt())?;
     // Where that is not allowed, accepting says so.
     let _ = rlimit::increase_nofile_limit(OPEN_FILES);
-    let (mqtt, api) = (arguments.mqtt, arguments.api);
+    let (mqtt, api, data) = (arguments.mqtt, arguments.api, arguments.data.clone());
     let read = move || Ok(Settings { config: read_config(&arguments)?, keys: read_keys(&arguments)? });
-    let running = rs1_broker::start(Options { reader: Reader::new(read), mqtt, api }).await?;
+    let running = rs1_broker::start(Options { reader: Reader::new(read), data, mqtt, api }).await?;
     println!("ready mqtt://{} http://{}", running.mqtt, running.api);
     tokio::select! {
         _ = terminated.recv() => log::info!("SIGTERM: ending"),
@@ -127,7 +131,7 @@ fn read_config(arguments: &Arguments) -> anyhow::Result<Config> {
     let text = read_file(&arguments.config)?;
     let mut includes = Includes::beside(arguments.config.parent().unwrap_or(Path::new(".")));
     if let Some(directory) = &arguments.secrets {
-        includes = includes.with(SECRET_FILE, read_file(&directory.join(SECRET_FILE))?);
+        includes = includes.then_in(directory).with(SECRET_FILE, read_file(&directory.join(SECRET_FILE))?);
     } else if let Some(secret) = &arguments.webhook_secret {
         includes = includes.with(SECRET_FILE, secret_file(secret)?);
     }

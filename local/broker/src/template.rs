@@ -65,6 +65,14 @@ impl<V> Template<V> {
         }
     }
 
+    /// The first of its texts that `begin` stands in, from there on.
+    pub fn text_of(&self, begin: &str) -> Option<&str> {
+        self.parts.iter().find_map(|part| match part {
+            Part::Text(text) => text.find(begin).and_then(|at| text.get(at..)),
+            Part::Placeholder(_) => None,
+        })
+    }
+
     fn text(&mut self, text: &str) {
         if text.is_empty() {
             return;

@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
-use hyper::StatusCode;
 use hyper::header::HeaderMap;
+use hyper::{Method, StatusCode};
 use tokio::time::Instant;
 
 use super::counters::Counters;
@@ -98,7 +98,8 @@ impl Delivery {
             return true;
         }
         let headers = self.headers.get().as_ref().clone();
-        let outgoing = Outgoing { path: self.path.clone(), headers, body: item.body.clone() };
+        let (path, body) = (self.path.clone(), item.body.clone());
+        let outgoing = Outgoing { method: Method::POST, path, headers, body };
         match judge(&self.pool.send(&outgoing, item.slot, left).await) {
             Outcome::Delivered => {
                 Counters::count(&self.counters.success);
@@ -125,7 +126,7 @@ mod tests {
 
     fn answered(status: u16) -> Outcome {
         let status = StatusCode::from_u16(status).unwrap();
-        judge(&Ok(Answer { status, content_type: None, body: Bytes::new() }))
+        judge(&Ok(Answer { status, headers: HeaderMap::new(), body: Bytes::new() }))
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod worker;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::Value as Json;
@@ -19,10 +20,10 @@ use tokio::time::Instant;
 use crate::config::{Action, Body, BodyPath, Connector, QueryMode};
 use crate::http::{Pool, Slot};
 use crate::live::Gate;
-use crate::rules::{Sink, Term};
-use counters::Counters;
+use crate::rules::Term;
+pub use counters::Counters;
 use delivery::Delivery;
-use worker::{Buffer, Item};
+pub use worker::{Buffer, Item};
 
 /// All actions, running.
 #[derive(Debug)]
@@ -88,35 +89,46 @@ impl Actions {
     }
 
     /// The counters, by action.
-    pub fn counters(&self) -> Json {
+    pub fn counters(&self) -> BTreeMap<String, Json> {
         self.by_name.iter().map(|(name, action)| (name.clone(), action.counters.read())).collect()
     }
-}
 
-impl Sink for Actions {
-    fn take(&self, action: &str, clientid: &str, selected: &BTreeMap<String, Term>) {
+    /// Takes what a rule selected from an event of the client `clientid`, for the action `action`.
+    pub fn take(&self, action: &str, clientid: &str, selected: &BTreeMap<String, Term>) {
         if let Some(action) = self.by_name.get(action) {
             action.take(clientid, selected);
         }
     }
 }
 
+/// The worker of a client, and its buffer.
+pub fn worker_of<'a>(buffers: &'a [Arc<Buffer>], clientid: &str) -> Option<(u64, &'a Buffer)> {
+    let Slot::Keyed(key) = Slot::of(clientid) else { return None };
+    let worker = key.checked_rem(u64::try_from(buffers.len()).ok()?)?;
+    Some((worker, buffers.get(usize::try_from(worker).ok()?)?))
+}
+
+/// When a message that came now is too old. A TTL too large for the clock is none at all.
+pub fn deadline(ttl: Duration) -> Instant {
+    let now = Instant::now();
+    now.checked_add(ttl).unwrap_or(now)
+}
+
+/// Everything that a rule selected, as JSON.
+pub fn everything(selected: &BTreeMap<String, Term>) -> String {
+    Json::Object(selected.iter().map(|(name, term)| (name.clone(), term.to_json())).collect()).to_string()
+}
+
 impl Running {
     fn take(&self, clientid: &str, selected: &BTreeMap<String, Term>) {
-        let Slot::Keyed(key) = Slot::of(clientid) else { return };
-        let worker = key.checked_rem(u64::try_from(self.buffers.len()).unwrap_or(u64::MAX)).unwrap_or(0);
-        let Some(buffer) = usize::try_from(worker).ok().and_then(|worker| self.buffers.get(worker)) else {
-            return;
-        };
+        let Some((worker, buffer)) = worker_of(&self.buffers, clientid) else { return };
         // With pool_type = hash EMQX keys on the selected client id, or else on the worker.
         let slot = match (self.by_client, selected.get("clientid")) {
             (false, _) => Slot::Any,
             (true, Some(Term::Text(selected))) => Slot::of(selected),
             (true, _) => Slot::Keyed(worker),
         };
-        // A TTL too large for the clock is none at all.
-        let now = Instant::now();
-        let deadline = now.checked_add(self.settings.request_ttl).unwrap_or(now);
+        let deadline = deadline(self.settings.request_ttl);
         let body = render(&self.settings.body, selected);
         buffer.push(Item { body, slot, deadline });
     }
@@ -124,15 +136,12 @@ impl Running {
 
 /// The body of a request (`emqx_bridge_http_connector:render_request_body/3`).
 fn render(body: &Body, selected: &BTreeMap<String, Term>) -> Bytes {
-    let everything = || {
-        Json::Object(selected.iter().map(|(name, term)| (name.clone(), term.to_json())).collect()).to_string()
-    };
     Bytes::from(match body {
-        Body::Selected => everything(),
+        Body::Selected => everything(selected),
         Body::Template(template) => template
             .render::<std::convert::Infallible>(|path, out| {
                 match path {
-                    BodyPath::Everything => out.push_str(&everything()),
+                    BodyPath::Everything => out.push_str(&everything(selected)),
                     BodyPath::At(path) => {
                         let root =
                             path.split_first().and_then(|(first, rest)| Some((selected.get(first)?, rest)));

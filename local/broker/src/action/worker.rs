@@ -67,8 +67,14 @@ impl Buffer {
         self.arrived.notify_one();
     }
 
-    fn pop(&self) -> Option<Item> {
+    /// Takes the oldest message.
+    pub fn pop(&self) -> Option<Item> {
         self.waiting.lock().pop()
+    }
+
+    /// Waits until a message has come since the last wait.
+    pub async fn arrived(&self) {
+        self.arrived.notified().await;
     }
 }
 
@@ -124,7 +130,7 @@ pub async fn run(buffer: Arc<Buffer>, delivery: Arc<Delivery>, window: usize, re
                 resume(&mut failed, &delivery, &buffer.counters).await;
                 resume_at = None;
             }
-            () = buffer.arrived.notified() => {}
+            () = buffer.arrived() => {}
         }
     }
 }

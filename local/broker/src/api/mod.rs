@@ -4,6 +4,7 @@
 //! `/local/…` is no part of EMQX: it lets a test wait for what EMQX shows on its dashboard, does what `emqx ctl conf reload`
 //! does, and holds what is for the backend while that is exchanged.
 
+mod bridges;
 mod clients;
 mod local;
 mod publish;
@@ -69,6 +70,8 @@ pub fn router(broker: Arc<Broker>, scx: ServerContext, reader: Reader, keys: &[C
         .route("/clients/{clientid}", get(clients::get).delete(clients::kick))
         .route("/clients/kickout/bulk", post(clients::kick_all))
         .route("/authorization/cache", delete(clients::clear_cache))
+        .route("/connectors/{id}", get(bridges::connector))
+        .route("/actions/{id}", get(bridges::action))
         .layer(middleware::from_fn(require_json))
         .layer(middleware::from_fn_with_state(api.clone(), authenticate))
         .route("/status", get(status::status));

@@ -62,10 +62,12 @@ pub async fn metrics(State(api): State<Arc<Api>>, Query(parameters): Parameters)
 /// `GET /local/actions`: counters of actions and rules, for whoever waits for all to be delivered.
 pub async fn actions(State(api): State<Arc<Api>>) -> Reply {
     let uptime = clock::unix_millis().saturating_sub(api.broker.started_at);
+    let mut actions = api.broker.actions.counters();
+    actions.extend(api.broker.collected.counters());
     Reply::json(
         200,
         json!({
-            "actions": api.broker.actions.counters(),
+            "actions": actions,
             "rules": api.broker.rules.counters(),
             "uptime_ms": uptime,
         }),

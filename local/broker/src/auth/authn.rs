@@ -105,7 +105,7 @@ impl Authenticator {
         match pool.send_retrying(&outgoing, request.request_timeout).await {
             Ok(answer) => judge(
                 answer.status.as_u16(),
-                answer.content_type.as_deref(),
+                answer.content_type(),
                 &answer.body,
                 clock::unix_millis() / 1000,
             ),

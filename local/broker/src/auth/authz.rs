@@ -157,7 +157,7 @@ impl Authorizer {
             .send_retrying(&outgoing, request.request_timeout)
             .await
             .map_err(|failure| failure.to_string())?;
-        judge(answer.status.as_u16(), answer.content_type.as_deref(), &answer.body)
+        judge(answer.status.as_u16(), answer.content_type(), &answer.body)
     }
 }
 

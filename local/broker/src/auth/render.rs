@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use hyper::Method;
 use hyper::header::{HeaderMap, HeaderValue};
 use serde_json::{Map, Value as Json};
 
@@ -40,7 +41,7 @@ pub fn render(request: &AuthRequest, asking: &Asking<'_>) -> Result<Outgoing, St
         headers.append(name, value);
     }
     let body = body(&request.body, asking)?.to_string();
-    Ok(Outgoing { path: request.path.clone(), headers, body: Bytes::from(body) })
+    Ok(Outgoing { method: Method::POST, path: request.path.clone(), headers, body: Bytes::from(body) })
 }
 
 fn body(template: &BodyTemplate, asking: &Asking<'_>) -> Result<Json, String> {

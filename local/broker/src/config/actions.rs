@@ -1,6 +1,5 @@
-//! `connectors.http` and `actions.http` (`emqx_bridge_http_schema`,
-//! `emqx_resource_schema:fields("creation_opts")`). Those of type `s3` (`emqx_bridge_s3_upload`, `emqx_s3_schema`) are known by
-//! name, and write nothing: there is no bucket here that takes what they send.
+//! `connectors` and `actions`: those of type `http` (`emqx_bridge_http_schema`,
+//! `emqx_resource_schema:fields("creation_opts")`), and in `s3` those of that type.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -9,6 +8,7 @@ use hyper::header::HeaderMap;
 
 use super::reader::{Findings, Section};
 use super::request;
+use super::s3::{self, S3Action, S3Connector};
 use crate::http::{Origins, Target};
 use crate::template::Template;
 
@@ -88,56 +88,28 @@ pub struct Named<T> {
     pub enabled: BTreeMap<String, T>,
     /// The names of all, so that naming a disabled one is not taken for a misspelling.
     pub names: BTreeSet<String>,
-    /// Those of another type, as rules name them: `s3:optic_collected`.
-    pub elsewhere: BTreeSet<String>,
 }
 
-const NO_BUCKET: &str = "objects are not written on this machine: what would be collected is lost";
+impl<T> Default for Named<T> {
+    fn default() -> Self {
+        Self { enabled: BTreeMap::new(), names: BTreeSet::new() }
+    }
+}
 
-/// Keys of connectors of type `s3`.
-const S3_CONNECTOR: &[&str] = &[
-    "enable",
-    "description",
-    "host",
-    "port",
-    "access_method",
-    "access_key_id",
-    "secret_access_key",
-    "transport_options",
-    "resource_opts",
-];
-/// Keys of actions of type `s3`, besides `connector`.
-const S3_ACTION: &[&str] = &["enable", "description", "parameters", "resource_opts"];
-/// Keys below those.
-const S3_INNER: &[&str] = &[
-    "connect_timeout",
-    "pool_size",
-    "max_retries",
-    "request_timeout",
-    "ssl",
-    "enable",
-    "verify",
-    "cacertfile",
-    "health_check_interval",
-    "mode",
-    "container",
-    "type",
-    "aggregation",
-    "time_interval",
-    "max_records",
-    "bucket",
-    "key",
-    "headers",
-    "min_part_size",
-    "max_part_size",
-    "query_mode",
-    "batch_size",
-    "batch_time",
-    "request_ttl",
-    "inflight_window",
-    "max_buffer_bytes",
-    "worker_pool_size",
-];
+/// Things of both types.
+#[derive(Debug)]
+pub struct Typed<H, S> {
+    /// Of type `http`.
+    pub http: Named<H>,
+    /// Of type `s3`.
+    pub s3: Named<S>,
+}
+
+impl<H, S> Default for Typed<H, S> {
+    fn default() -> Self {
+        Self { http: Named::default(), s3: Named::default() }
+    }
+}
 
 const DEFAULT_HEADERS: &[(&str, &str)] = &[
     ("accept", "application/json"),
@@ -150,37 +122,23 @@ const DEFAULT_HEADERS: &[(&str, &str)] = &[
 const CONNECT_ON_DEMAND: &str = "connections are opened when they are needed";
 
 /// Reads `connectors`.
-pub fn connectors(root: &mut Section<'_>, origins: &Origins, findings: &mut Findings) -> Named<Connector> {
-    let mut named = Named { enabled: BTreeMap::new(), names: BTreeSet::new(), elsewhere: BTreeSet::new() };
+pub fn connectors(
+    root: &mut Section<'_>,
+    origins: &Origins,
+    findings: &mut Findings,
+) -> Typed<Connector, S3Connector> {
+    let mut named = Typed::default();
     let Some(mut outer) = root.section("connectors", findings) else { return named };
-    for (name, mut section) in outer.named_sections("s3", findings) {
-        for key in S3_CONNECTOR {
-            section.ignore(key, NO_BUCKET, S3_INNER, findings);
+    for (name, section) in outer.named_sections("s3", findings) {
+        named.s3.names.insert(name.clone());
+        if let Some(connector) = s3::connector(section, origins, findings) {
+            named.s3.enabled.insert(name, connector);
         }
-        section.finish(findings);
-        named.elsewhere.insert(format!("s3:{name}"));
     }
-    for (name, mut section) in outer.named_sections("http", findings) {
-        named.names.insert(name.clone());
-        let enabled = section.flag("enable", true, findings);
-        section.text("description", findings);
-        let url = request::url(&mut section, origins, findings);
-        let headers = headers(&mut section, findings);
-        let by_client = section.choice("pool_type", &[("random", false), ("hash", true)], false, findings);
-        let (connect_timeout, pool_size) = request::pool(&mut section, findings);
-        section.ignore(
-            "resource_opts",
-            CONNECT_ON_DEMAND,
-            &["health_check_interval", "start_after_created", "start_timeout"],
-            findings,
-        );
-        section.finish(findings);
-        if let (true, Some((target, path))) = (enabled, url) {
-            let base_path = path.to_string();
-            named.enabled.insert(
-                name,
-                Connector { target, base_path, headers, connect_timeout, pool_size, by_client },
-            );
+    for (name, section) in outer.named_sections("http", findings) {
+        named.http.names.insert(name.clone());
+        if let Some(connector) = connector(section, origins, findings) {
+            named.http.enabled.insert(name, connector);
         }
     }
     outer.finish(findings);
@@ -190,31 +148,43 @@ pub fn connectors(root: &mut Section<'_>, origins: &Origins, findings: &mut Find
 /// Reads `actions`.
 pub fn actions(
     root: &mut Section<'_>,
-    connectors: &Named<Connector>,
+    connectors: &Typed<Connector, S3Connector>,
     findings: &mut Findings,
-) -> Named<Action> {
-    let mut named = Named { enabled: BTreeMap::new(), names: BTreeSet::new(), elsewhere: BTreeSet::new() };
+) -> Typed<Action, S3Action> {
+    let mut named = Typed::default();
     let Some(mut outer) = root.section("actions", findings) else { return named };
-    for (name, mut section) in outer.named_sections("s3", findings) {
-        let at = section.at().clone();
-        let connector = section.required_text("connector", findings).unwrap_or_default();
-        if !connectors.elsewhere.contains(&format!("s3:{connector}")) {
-            findings.fault(&at, format!("there is no connector {connector}"));
+    for (name, section) in outer.named_sections("s3", findings) {
+        named.s3.names.insert(name.clone());
+        if let Some(action) = s3::action(section, &connectors.s3, findings) {
+            named.s3.enabled.insert(name, action);
         }
-        for key in S3_ACTION {
-            section.ignore(key, NO_BUCKET, S3_INNER, findings);
-        }
-        section.finish(findings);
-        named.elsewhere.insert(format!("s3:{name}"));
     }
     for (name, section) in outer.named_sections("http", findings) {
-        named.names.insert(name.clone());
-        if let Some(action) = action(section, connectors, findings) {
-            named.enabled.insert(name, action);
+        named.http.names.insert(name.clone());
+        if let Some(action) = action(section, &connectors.http, findings) {
+            named.http.enabled.insert(name, action);
         }
     }
     outer.finish(findings);
     named
+}
+
+fn connector(mut section: Section<'_>, origins: &Origins, findings: &mut Findings) -> Option<Connector> {
+    let enabled = section.flag("enable", true, findings);
+    section.text("description", findings);
+    let url = request::url(&mut section, origins, findings);
+    let headers = headers(&mut section, findings);
+    let by_client = section.choice("pool_type", &[("random", false), ("hash", true)], false, findings);
+    let (connect_timeout, pool_size) = request::pool(&mut section, findings);
+    section.ignore(
+        "resource_opts",
+        CONNECT_ON_DEMAND,
+        &["health_check_interval", "start_after_created", "start_timeout"],
+        findings,
+    );
+    section.finish(findings);
+    let (target, path) = url.filter(|_| enabled)?;
+    Some(Connector { target, base_path: path.to_string(), headers, connect_timeout, pool_size, by_client })
 }
 
 fn action(
@@ -225,10 +195,7 @@ fn action(
     let at = section.at().clone();
     let enabled = section.flag("enable", true, findings);
     section.text("description", findings);
-    let connector = section.required_text("connector", findings)?;
-    if !connectors.names.contains(&connector) {
-        findings.fault(&at, format!("there is no connector {connector}"));
-    }
+    let connector = connector_of(&mut section, connectors, findings)?;
     let parameters = section.section("parameters", findings);
     let options = options(&mut section, findings);
     section.finish(findings);
@@ -262,6 +229,19 @@ fn action(
     enabled.then_some(Action { connector, path, headers, body, ..options })
 }
 
+/// Reads `connector`: the name of one that there is.
+pub(super) fn connector_of<T>(
+    section: &mut Section<'_>,
+    connectors: &Named<T>,
+    findings: &mut Findings,
+) -> Option<String> {
+    let connector = section.required_text("connector", findings)?;
+    if !connectors.names.contains(&connector) {
+        findings.fault(section.at(), format!("there is no connector {connector}"));
+    }
+    Some(connector)
+}
+
 /// Reads `resource_opts` into an action that has nothing else yet.
 fn options(section: &mut Section<'_>, findings: &mut Findings) -> Action {
     let mut action = Action {
@@ -293,11 +273,15 @@ fn options(section: &mut Section<'_>, findings: &mut Findings) -> Action {
             Some(options.duration("resume_interval", Duration::ZERO, findings)).filter(|set| !set.is_zero());
         options.finish(findings);
     }
-    // emqx_resource_buffer_worker: the default of the hidden resume_interval.
-    action.resume_interval = resume_interval
-        .unwrap_or_else(|| health_check_interval.min(action.request_ttl.checked_div(3).unwrap_or_default()))
-        .max(Duration::from_millis(1));
+    action.resume_interval = resuming(resume_interval, health_check_interval, action.request_ttl);
     action
+}
+
+/// How long a worker waits before it tries again what failed; `set` is the hidden `resume_interval`
+/// (`emqx_resource_buffer_worker:default_resume_interval/2`).
+pub(super) fn resuming(set: Option<Duration>, health_check_interval: Duration, ttl: Duration) -> Duration {
+    set.unwrap_or_else(|| health_check_interval.min(ttl.checked_div(3).unwrap_or_default()))
+        .max(Duration::from_millis(1))
 }
 
 fn headers(section: &mut Section<'_>, findings: &mut Findings) -> Vec<(String, String)> {

@@ -5,7 +5,8 @@ use super::reader::{Findings, Section};
 
 const NO_TLS: &str = "MQTT is spoken without TLS on this machine, on the --mqtt address";
 const ONE_LISTENER: &str = "the --mqtt address takes its place";
-const NO_CLUSTER: &str = "there is one node, and it keeps nothing on disk";
+const NO_CLUSTER: &str = "there is one node";
+const OWN_DIRECTORY: &str = "the --data directory takes its place";
 const OWN_API: &str = "the management API listens on the --api address, with --api-key and --api-secret";
 const OWN_LOG: &str = "logs go to stderr, one line each";
 const RETAINED_IN_MEMORY: &str = "retained messages are kept in memory while the broker runs";
@@ -33,7 +34,7 @@ pub fn node(root: &mut Section<'_>, findings: &mut Findings) -> String {
     root.ignore("cluster", NO_CLUSTER, &["name", "discovery_strategy"], findings);
     let Some(mut node) = root.section("node", findings) else { return "emqx@127.0.0.1".to_owned() };
     let name = node.text("name", findings).unwrap_or_else(|| "emqx@127.0.0.1".to_owned());
-    node.ignore("data_dir", NO_CLUSTER, &[], findings);
+    node.ignore("data_dir", OWN_DIRECTORY, &[], findings);
     node.ignore("cookie", NO_CLUSTER, &[], findings);
     node.finish(findings);
     name

@@ -10,6 +10,7 @@ mod mqtt;
 mod reader;
 mod request;
 mod rules;
+mod s3;
 
 use std::collections::BTreeMap;
 
@@ -18,7 +19,8 @@ pub use authorization::{Authorization, CacheLimits, DenyAction};
 pub use mqtt::MqttLimits;
 pub use reader::Ignored;
 pub use request::{AuthRequest, BodyTemplate, Variable};
-pub use rules::Rule;
+pub use rules::{Rule, Target};
+pub use s3::{KeyPart, S3Action, S3Connector, TimeFormat};
 
 use crate::hocon::{self, Fault, Includes};
 use crate::http::Origins;
@@ -41,6 +43,10 @@ pub struct Config {
     pub connectors: BTreeMap<String, Connector>,
     /// HTTP actions that are enabled, by name.
     pub actions: BTreeMap<String, Action>,
+    /// S3 connectors that are enabled, by name.
+    pub s3_connectors: BTreeMap<String, S3Connector>,
+    /// S3 actions that are enabled, by name.
+    pub s3_actions: BTreeMap<String, S3Action>,
     /// Rules that are enabled, in the order written.
     pub rules: Vec<Rule>,
     /// Settings that mean nothing on this broker.
@@ -69,7 +75,8 @@ impl Config {
         root.finish(&mut findings);
 
         if findings.faults.is_empty() {
-            let (connectors, actions) = (connectors.enabled, actions.enabled);
+            let (s3_connectors, s3_actions) = (connectors.s3.enabled, actions.s3.enabled);
+            let (connectors, actions) = (connectors.http.enabled, actions.http.enabled);
             let ignored = findings.ignored;
             Ok(Self {
                 node,
@@ -79,6 +86,8 @@ impl Config {
                 authorization,
                 connectors,
                 actions,
+                s3_connectors,
+                s3_actions,
                 rules,
                 ignored,
             })

@@ -8,6 +8,9 @@ use std::time::Duration;
 
 use crate::hocon::{self, Fault, Node, Object, Position, Value};
 
+/// What is to have no end here has one that no clock of this machine reaches.
+const CENTURY: Duration = Duration::from_hours(100 * 365 * 24);
+
 /// What reading has found so far: faults, and the settings that mean nothing here.
 #[derive(Debug, Default)]
 pub struct Findings {
@@ -127,6 +130,21 @@ impl<'a> Section<'a> {
             _ => None,
         };
         parsed.or_else(|| self.mistyped(name, node, "a duration such as 15s", findings)).unwrap_or(default)
+    }
+
+    /// Takes a duration, or `infinity`: a century.
+    pub fn duration_or_infinity(
+        &mut self,
+        name: &str,
+        default: Duration,
+        findings: &mut Findings,
+    ) -> Duration {
+        let endless = |node: &Node| matches!(&node.value, Value::Text(text) if text == "infinity");
+        if self.fields.iter().any(|(key, node)| *key == name && endless(node)) {
+            self.take(name);
+            return CENTURY;
+        }
+        self.duration(name, default, findings)
     }
 
     /// Takes a size such as `1MB`.

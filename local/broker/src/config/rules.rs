@@ -1,7 +1,8 @@
 //! `rule_engine.rules` (`emqx_rule_engine_schema`).
 
-use super::actions::{Action, Named};
+use super::actions::{Action, Named, Typed};
 use super::reader::{Findings, Section};
+use super::s3::S3Action;
 use crate::rules::{Statement, parse_sql};
 
 /// A rule: what it listens to, what it selects, where that goes.
@@ -11,12 +12,21 @@ pub struct Rule {
     pub id: String,
     /// Its SQL.
     pub statement: Statement,
-    /// Names of enabled HTTP actions.
-    pub actions: Vec<String>,
+    /// Enabled actions.
+    pub actions: Vec<Target>,
+}
+
+/// An action, as a rule names it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Target {
+    /// `http:NAME`.
+    Http(String),
+    /// `s3:NAME`.
+    S3(String),
 }
 
 /// Reads `rule_engine`.
-pub fn read(root: &mut Section<'_>, actions: &Named<Action>, findings: &mut Findings) -> Vec<Rule> {
+pub fn read(root: &mut Section<'_>, actions: &Typed<Action, S3Action>, findings: &mut Findings) -> Vec<Rule> {
     let mut rules = Vec::new();
     let Some(mut engine) = root.section("rule_engine", findings) else { return rules };
     for (id, mut section) in engine.named_sections("rules", findings) {
@@ -26,15 +36,16 @@ pub fn read(root: &mut Section<'_>, actions: &Named<Action>, findings: &mut Find
         let sql = section.required_text("sql", findings).unwrap_or_default();
         let mut targets = Vec::new();
         for (target, at) in section.texts("actions", findings) {
-            match target.strip_prefix("http:") {
-                Some(name) if actions.enabled.contains_key(name) => targets.push(name.to_owned()),
-                Some(name) if actions.names.contains(name) => {}
-                None if actions.elsewhere.contains(&target) => {}
-                _ => {
-                    findings
-                        .fault(&at, format!("there is no action {target}; only http:NAME is played here"));
-                }
+            let (is_known, enabled) = match target.split_once(':') {
+                Some(("http", name)) => find(&actions.http, name, Target::Http),
+                Some(("s3", name)) => find(&actions.s3, name, Target::S3),
+                _ => (false, None),
+            };
+            if !is_known {
+                let what = format!("there is no action {target}; http:NAME and s3:NAME are played here");
+                findings.fault(&at, what);
             }
+            targets.extend(enabled);
         }
         section.finish(findings);
         match parse_sql(&sql) {
@@ -45,4 +56,10 @@ pub fn read(root: &mut Section<'_>, actions: &Named<Action>, findings: &mut Find
     }
     engine.finish(findings);
     rules
+}
+
+/// Whether there is an action of that name, and it, if it is enabled.
+fn find<T>(actions: &Named<T>, name: &str, target: fn(String) -> Target) -> (bool, Option<Target>) {
+    let enabled = actions.enabled.contains_key(name).then(|| target(name.to_owned()));
+    (actions.names.contains(name), enabled)
 }

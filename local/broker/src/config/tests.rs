@@ -38,9 +38,11 @@ fn the_production_configuration_is_understood_whole() {
     assert_eq!(config.mqtt.max_packet_size, 128 * 1024);
     assert!(!config.authorization.allow_no_match, "a backend that fails must not open every topic");
     assert_eq!(config.authorization.deny_action, DenyAction::Ignore);
-    let mut named: Vec<_> = config.rules.iter().flat_map(|rule| &rule.actions).collect();
+    let mut named: Vec<_> = config.rules.iter().flat_map(|rule| rule.actions.clone()).collect();
     named.sort();
-    assert_eq!(named, config.actions.keys().collect::<Vec<_>>(), "a rule for each webhook");
+    let all: Vec<_> = config.actions.keys().cloned().map(Target::Http).collect();
+    assert_eq!(named, all, "a rule for each webhook");
+    assert!(config.s3_connectors.is_empty() && config.s3_actions.is_empty());
     assert_eq!(config.rules.len(), production().matches("sql = ").count());
     for request in config.authentication.iter().chain(&config.authorization.sources) {
         assert_eq!(request.target.address, "127.0.0.1:8787");
@@ -63,33 +65,90 @@ fn the_production_configuration_is_understood_whole() {
 const R2: &str = "connectors.s3.optic.host = \"a.r2.cloudflarestorage.com\"\n\
     connectors.s3.optic.access_key_id = \"k\"\n\
     connectors.s3.optic.secret_access_key = \"s\"\n\
-    actions.s3.optic_collected.parameters.bucket = \"rs1-telemetry-archives\"";
+    actions.s3.optic_collected.parameters.bucket = \"rs1-telemetry-archives\"\n";
+
+/// `options/collected.hocon`.
+fn collected() -> String {
+    let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../emqx/options/collected.hocon");
+    std::fs::read_to_string(file).unwrap()
+}
+
+fn read_collected(collected: &str, access: &str) -> Result<Config, Vec<Fault>> {
+    let includes = Includes::default()
+        .with("webhook-secret.hocon", SECRET)
+        .with("collected.hocon", collected)
+        .with("r2-access.hocon", access);
+    let mut origins = origins();
+    origins.origin("https://a.r2.cloudflarestorage.com=http://127.0.0.1:8791").unwrap();
+    Config::read("emqx/emqx.conf", &production(), &includes, &origins)
+}
 
 #[test]
-fn the_second_configuration_is_understood_and_moves_telemetry_alone() {
-    let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../emqx/options/collected.hocon");
-    let collected = std::fs::read_to_string(file).unwrap();
-    let read = |collected: &str| {
-        let includes = Includes::default()
-            .with("webhook-secret.hocon", SECRET)
-            .with("collected.hocon", collected)
-            .with("r2-access.hocon", R2);
-        Config::read("emqx/emqx.conf", &production(), &includes, &origins())
-    };
-    let config = read(&collected).unwrap_or_else(|faults| panic!("{faults:#?}"));
-    let first = self::read(&production()).unwrap();
+fn the_second_configuration_is_played_and_moves_telemetry_alone() {
+    let config = read_collected(&collected(), R2).unwrap_or_else(|faults| panic!("{faults:#?}"));
+    let first = read(&production()).unwrap();
     let actions = |config: &Config, id: &str| {
         config.rules.iter().find(|rule| rule.id == id).map(|rule| rule.actions.clone())
     };
     assert_eq!(config.rules.len(), first.rules.len() + 1);
-    assert_eq!(actions(&config, "rs1_collected"), Some(Vec::new()), "it is not played here");
+    assert_eq!(actions(&config, "rs1_collected"), Some(vec![Target::S3("optic_collected".to_owned())]));
     assert_eq!(actions(&config, "rs1_telemetry"), actions(&first, "rs1_telemetry"));
-    let told = config.ignored.iter().filter(|ignored| ignored.path.contains(".s3.")).count();
-    assert!(told > 5, "it is told at start: {:?}", config.ignored);
-    let faults = read(&collected.replace("s3:optic_collected", "s3:other")).unwrap_err();
-    assert!(faults[0].what.contains("there is no action s3:other"), "{faults:?}");
-    let faults = read(&collected.replace("time_interval", "interval")).unwrap_err();
-    assert!(faults[0].what.contains("interval"), "{faults:?}");
+
+    let connector = &config.s3_connectors["optic"];
+    assert_eq!(connector.target.address, "127.0.0.1:8791");
+    assert_eq!(connector.target.host, "a.r2.cloudflarestorage.com", "without a port: so EMQX signs it");
+    assert_eq!(connector.credentials.access_key_id, "k");
+    assert_eq!((connector.pool_size, connector.health_check_interval.as_secs()), (4, 15));
+
+    let action = &config.s3_actions["optic_collected"];
+    assert_eq!(
+        (action.bucket.as_str(), action.interval, action.max_records),
+        ("rs1-telemetry-archives", 1800, 1_000_000)
+    );
+    // R2 refuses parts of different lengths, and EMQX cuts them where a record ends: no object may need any.
+    let largest = usize::try_from(action.max_records).unwrap() * 1000;
+    assert!(action.min_part_size >= largest, "{} bytes", action.min_part_size);
+    // What waits for R2 is given up only when there is no room.
+    assert!(action.request_ttl.as_secs() > 365 * 86_400);
+    assert_eq!((action.batch_size, action.worker_pool_size, action.resume_interval.as_secs()), (100, 16, 15));
+}
+
+#[test]
+fn the_accounts_part_has_the_last_word() {
+    let access = format!(
+        "{R2}actions.s3.optic_collected.parameters.aggregation.time_interval = 2s\n\
+         actions.s3.optic_collected.resource_opts.health_check_interval = 250ms\n"
+    );
+    let config = read_collected(&collected(), &access).unwrap();
+    let action = &config.s3_actions["optic_collected"];
+    assert_eq!((action.interval, action.max_records), (2, 1_000_000));
+    assert_eq!(action.health_check_interval.as_millis(), 250);
+}
+
+#[test]
+fn what_is_not_played_of_the_second_configuration_is_refused() {
+    for (from, to, expected) in [
+        ("s3:optic_collected", "s3:other", "there is no action s3:other"),
+        ("time_interval", "interval", "aggregation.interval is not understood"),
+        ("mode = aggregated", "mode = direct", "expected aggregated"),
+        ("json_lines", "csv", "expected json_lines"),
+        ("access_method = path", "access_method = vhost", "expected path"),
+        ("${action}", "${topic}", "the placeholder ${topic} is not played here"),
+        ("${action}", "${datetime.rfc3339}", "the placeholder ${datetime.rfc3339} is not played here"),
+        ("min_part_size = 1GB", "min_part_size = 1MB", "must be at least 5MB"),
+        ("max_part_size = 5GB", "max_part_size = 5MB", "min_part_size cannot exceed max_part_size"),
+        ("connector = optic", "connector = other", "there is no connector other"),
+        ("pool_size = 4", "max_retries = 4", "max_retries is not understood"),
+        ("port = 443", "", "connectors.s3.optic.port is missing"),
+        ("port = 443", "port = 444", "no --origin says where https://a.r2.cloudflarestorage.com:444"),
+        ("include required(\"r2-access.hocon\")", "", "connectors.s3.optic.host is missing"),
+        ("request_ttl = infinity", "request_ttl = never", "expected a duration"),
+    ] {
+        let text = collected();
+        assert!(text.contains(from), "{from}");
+        let faults = read_collected(&text.replace(from, to), R2).unwrap_err();
+        assert!(faults.iter().any(|fault| fault.what.contains(expected)), "{from} -> {to}: {faults:?}");
+    }
 }
 
 #[test]

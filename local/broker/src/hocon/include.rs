@@ -8,17 +8,24 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// The directory of the main file, and texts that stand in for files.
+/// The directory of the main file, others beside it, and texts that stand in for files.
 #[derive(Debug, Clone, Default)]
 pub struct Includes {
-    directory: Option<PathBuf>,
+    directories: Vec<PathBuf>,
     texts: BTreeMap<String, String>,
 }
 
 impl Includes {
     /// Looks for included files in `directory`.
     pub fn beside(directory: &Path) -> Self {
-        Self { directory: Some(directory.to_owned()), texts: BTreeMap::new() }
+        Self { directories: vec![directory.to_owned()], texts: BTreeMap::new() }
+    }
+
+    /// Looks in `directory` for what is not in those before it.
+    #[must_use]
+    pub fn then_in(mut self, directory: &Path) -> Self {
+        self.directories.push(directory.to_owned());
+        self
     }
 
     /// Has `text` for the file `name`, whether or not there is such a file.
@@ -36,12 +43,14 @@ impl Includes {
         if let Some(text) = self.texts.get(name) {
             return Ok(Some(text.clone()));
         }
-        let Some(directory) = &self.directory else { return Ok(None) };
-        let path = directory.join(name);
-        match std::fs::read_to_string(&path) {
-            Ok(text) => Ok(Some(text)),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(format!("{}: {error}", path.display())),
+        for directory in &self.directories {
+            let path = directory.join(name);
+            match std::fs::read_to_string(&path) {
+                Ok(text) => return Ok(Some(text)),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) => return Err(format!("{}: {error}", path.display())),
+            }
         }
+        Ok(None)
     }
 }

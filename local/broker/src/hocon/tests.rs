@@ -102,6 +102,21 @@ fn an_included_value_is_overridden_by_what_stands_later() {
 }
 
 #[test]
+fn a_file_is_looked_for_in_one_directory_after_the_other() {
+    let scratch = std::env::temp_dir().join(format!("rs1-hocon-{}", std::process::id()));
+    let (first, second) = (scratch.join("first"), scratch.join("second"));
+    for (directory, name, value) in [(&first, "a.conf", 1), (&second, "a.conf", 2), (&second, "b.conf", 3)] {
+        std::fs::create_dir_all(directory).unwrap();
+        std::fs::write(directory.join(name), format!("{} = {value}", name.trim_end_matches(".conf")))
+            .unwrap();
+    }
+    let includes = Includes::beside(&first).then_in(&second);
+    let object = read_with("include \"a.conf\"\ninclude \"b.conf\"\ninclude \"c.conf\"", &includes).unwrap();
+    std::fs::remove_dir_all(&scratch).unwrap();
+    assert_eq!((at(&object, "a"), at(&object, "b")), (&Value::Integer(1), &Value::Integer(3)));
+}
+
+#[test]
 fn faults_say_where_and_what() {
     for (source, expected) in [
         ("a = 1\nb = 2 c = 3", "test.conf:2: two values side by side"),

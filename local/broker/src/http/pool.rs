@@ -12,7 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1::SendRequest;
-use hyper::header::{CONTENT_TYPE, HOST, HeaderMap, HeaderValue};
+use hyper::header::{CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Request, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
@@ -27,6 +27,8 @@ const MAX_ANSWER_BYTES: usize = 1 << 20;
 /// What to send, apart from the host.
 #[derive(Debug, Clone)]
 pub struct Outgoing {
+    /// The method.
+    pub method: Method,
     /// Path and query.
     pub path: Uri,
     /// Headers as configured.
@@ -40,10 +42,22 @@ pub struct Outgoing {
 pub struct Answer {
     /// The status.
     pub status: StatusCode,
-    /// The `content-type` header, if there is one and it is text.
-    pub content_type: Option<String>,
+    /// The headers.
+    pub headers: HeaderMap,
     /// The body.
     pub body: Bytes,
+}
+
+impl Answer {
+    /// The header of that name, if there is one and it is text.
+    pub fn header(&self, name: &HeaderName) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+
+    /// The `content-type` header.
+    pub fn content_type(&self) -> Option<&str> {
+        self.header(&CONTENT_TYPE)
+    }
 }
 
 /// Why nothing came back.
@@ -165,22 +179,21 @@ impl Pool {
             None => self.connect().await?,
         };
         let mut request = Request::new(Full::new(outgoing.body.clone()));
-        *request.method_mut() = Method::POST;
+        *request.method_mut() = outgoing.method.clone();
         *request.uri_mut() = outgoing.path.clone();
         let headers = request.headers_mut();
         headers.insert(HOST, self.host.clone());
         headers.extend(outgoing.headers.clone());
         let response = sender.send_request(request).await.map_err(broken)?;
         let status = response.status();
-        let content_type =
-            response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let headers = response.headers().clone();
         let body = Limited::new(response.into_body(), MAX_ANSWER_BYTES)
             .collect()
             .await
             .map_err(|error| Failure::Connection(error.to_string()))?
             .to_bytes();
         *connection = Some(sender);
-        Ok(Answer { status, content_type, body })
+        Ok(Answer { status, headers, body })
     }
 
     async fn connect(&self) -> Result<SendRequest<Full<Bytes>>, Failure> {
@@ -257,7 +270,8 @@ mod tests {
     }
 
     fn request() -> Outgoing {
-        Outgoing { path: Uri::from_static("/x"), headers: HeaderMap::new(), body: Bytes::from_static(b"{}") }
+        let (method, path) = (Method::POST, Uri::from_static("/x"));
+        Outgoing { method, path, headers: HeaderMap::new(), body: Bytes::from_static(b"{}") }
     }
 
     const PATIENCE: Duration = Duration::from_secs(5);

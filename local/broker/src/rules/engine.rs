@@ -9,13 +9,13 @@ use super::eval::{self, Outcome};
 use super::event::{Event, Kind};
 use super::sql::Source;
 use super::term::Term;
-use crate::config::Rule;
+use crate::config::{Rule, Target};
 use crate::topic;
 
 /// What rules hand their output to.
 pub trait Sink {
     /// Takes what a rule selected from an event of the client `clientid`, for the action `action`.
-    fn take(&self, action: &str, clientid: &str, selected: &BTreeMap<String, Term>);
+    fn take(&self, action: &Target, clientid: &str, selected: &BTreeMap<String, Term>);
 }
 
 /// All rules, with their counters.

@@ -6,18 +6,18 @@ use super::*;
 use crate::rules::{ClientEvent, Disconnected, Message, Properties, parse_sql};
 
 #[derive(Default)]
-struct Taken(RefCell<Vec<(String, Json)>>);
+struct Taken(RefCell<Vec<(Target, Json)>>);
 
 impl Sink for Taken {
-    fn take(&self, action: &str, _clientid: &str, selected: &BTreeMap<String, Term>) {
+    fn take(&self, action: &Target, _clientid: &str, selected: &BTreeMap<String, Term>) {
         let selected = selected.iter().map(|(name, term)| (name.clone(), term.to_json())).collect();
-        self.0.borrow_mut().push((action.to_owned(), selected));
+        self.0.borrow_mut().push((action.clone(), selected));
     }
 }
 
 fn engine(sql: &str) -> Engine {
     let statement = parse_sql(sql).unwrap_or_else(|why| panic!("{sql}: {why}"));
-    Engine::new(vec![Rule { id: "r1".to_owned(), statement, actions: vec!["a1".to_owned()] }])
+    Engine::new(vec![Rule { id: "r1".to_owned(), statement, actions: vec![Target::Http("a1".to_owned())] }])
 }
 
 fn message(topic: &str, payload: &'static [u8]) -> Event {

@@ -10,6 +10,7 @@
 )]
 
 mod backend;
+mod collecting;
 mod connecting;
 mod delivering;
 mod device;
@@ -18,4 +19,5 @@ mod permissions;
 mod process;
 mod renewing;
 mod stack;
+mod store;
 mod wills;

@@ -1,6 +1,6 @@
 //! A broker with the production configuration, and the backend behind it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -31,6 +31,17 @@ pub struct Stack {
     pub files: Arc<Mutex<(String, Vec<Credentials>)>>,
 }
 
+/// What else a broker is given.
+#[derive(Default)]
+pub struct Beside {
+    /// Files that are included, by name.
+    pub files: Vec<(&'static str, String)>,
+    /// `--origin`.
+    pub origins: Vec<String>,
+    /// `--data`.
+    pub data: Option<PathBuf>,
+}
+
 impl Stack {
     /// Starts with the production configuration.
     pub async fn start() -> Self {
@@ -39,9 +50,18 @@ impl Stack {
 
     /// Starts with `more` behind the production configuration, which overrides it.
     pub async fn with(more: &str) -> Self {
+        Self::beside(more, Beside::default()).await
+    }
+
+    /// The same, with something else.
+    pub async fn beside(more: &str, beside: Beside) -> Self {
         let backend = Backend::start().await;
+        let Beside { files: others, data, .. } = beside;
         let mut origins = Origins::default();
         origins.origin(&format!("https://api.optic.works=http://{}", backend.address)).unwrap();
+        for option in &beside.origins {
+            origins.origin(option).unwrap();
+        }
         origins.host("api.optic.works=api.localhost").unwrap();
         let text = format!("{}\n{more}\n", production());
         let key = Credentials { key: "key".to_owned(), secret: "secret".to_owned() };
@@ -50,12 +70,13 @@ impl Stack {
         let reader = Reader::new(move || {
             let (secret, keys) = read.lock().unwrap().clone();
             let includes = Includes::default().with("webhook-secret.hocon", secret);
+            let includes = others.iter().fold(includes, |all, (name, text)| all.with(name, text));
             let config = Config::read("emqx/emqx.conf", &text, &includes, &origins)
                 .map_err(|faults| anyhow::anyhow!("{faults:#?}"))?;
             Ok(Settings { config, keys })
         });
         let any = "127.0.0.1:0".parse().unwrap();
-        let broker = rs1_broker::start(Options { reader, mqtt: any, api: any }).await.unwrap();
+        let broker = rs1_broker::start(Options { reader, data, mqtt: any, api: any }).await.unwrap();
         Self { backend, broker, files }
     }
 
