@@ -17,6 +17,7 @@ const HELP = `npm start [-- options]: runs the whole system on this machine, unt
   --mqtt-port N   MQTT 3.1.1 and 5.0 (${DEFAULT_PORTS.mqtt})
   --emqx-port N   the broker's management API (${DEFAULT_PORTS.emqx})
   --idp-port N    the identity provider (HTTP port + 3); HTTP port + 2 is the launcher's own
+  --collected     telemetry by the object: the broker's second configuration (emqx/README.md); HTTP port + 4 is R2's S3 API then
   --fleet N       simulated devices, 0 for none (3)
   --fresh         forget the state of earlier runs: database, buckets, secrets, keys
   --state DIR     keep the state there instead of .local/
@@ -42,6 +43,7 @@ const USAGE = {
     fresh: { type: 'boolean', default: false },
     quiet: { type: 'boolean', default: false },
     once: { type: 'boolean', default: false },
+    collected: { type: 'boolean', default: false },
   },
 };
 
@@ -81,7 +83,7 @@ async function stay(values) {
   if (values.fresh) forget(directory, print);
   const interrupted = interruption();
 
-  const starting = startStack({ ports, directory, fleet, print });
+  const starting = startStack({ ports, directory, fleet, collected: values.collected, print });
   // Ctrl-C while it starts: let the step in hand finish, so that whatever it started is known and can be stopped.
   const early = await Promise.race([starting.then(() => null), interrupted]);
   const stack = await starting;
@@ -105,7 +107,7 @@ async function once(values) {
   let stack;
   try {
     await build(print);
-    stack = await startStack({ ports: await freePorts(), directory, fleet: 0, print });
+    stack = await startStack({ ports: await freePorts(), directory, fleet: 0, collected: values.collected, print });
     const { journey } = await import('./journey/journey.mjs');
     return (await journey({ stack, print })) ? 0 : 1;
   } catch (error) {
@@ -125,6 +127,7 @@ function portsOf(values) {
     idp: values['idp-port'] === undefined ? http + 3 : port(values, 'idp-port', HELP),
     mqtt: port(values, 'mqtt-port', HELP),
     emqx: port(values, 'emqx-port', HELP),
+    ...(values.collected && { r2: http + 4 }),
   };
 }
 

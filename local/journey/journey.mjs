@@ -10,7 +10,7 @@ import { OTA } from './ota.mjs';
 import { PEOPLE } from './people.mjs';
 import { PRESENCE } from './presence.mjs';
 import { SECURITY } from './security.mjs';
-import { TELEMETRY } from './telemetry.mjs';
+import { COLLECTED, TELEMETRY } from './telemetry.mjs';
 import { TOPICS } from './topics.mjs';
 import { ZONES } from './zones.mjs';
 
@@ -27,8 +27,12 @@ import { ZONES } from './zones.mjs';
  * @typedef {{ name: string, run: (traveller: Traveller) => Promise<string | void> }} Step its answer is a remark
  */
 
-/** In this order: later chapters need the device that earlier ones made. @type {{ title: string, steps: Step[] }[]} */
-const CHAPTERS = [ENROLMENT, ADMISSION, TOPICS, PRESENCE, TELEMETRY, PEOPLE, SECURITY, CLOCK, FLEET, ZONES, OTA];
+/**
+ * In this order: later chapters need the device that earlier ones made.
+ * @param {Traveller['stack']} stack
+ * @returns {{ title: string, steps: Step[] }[]}
+ */
+const chapters = ({ collected }) => [ENROLMENT, ADMISSION, TOPICS, PRESENCE, collected ? COLLECTED : TELEMETRY, PEOPLE, SECURITY, CLOCK, FLEET, ZONES, OTA];
 
 /**
  * @param {object} options
@@ -42,7 +46,7 @@ export async function journey({ stack, print }) {
   const began = Date.now();
   let count = 0;
   try {
-    for (const { title, steps } of CHAPTERS) {
+    for (const { title, steps } of chapters(stack)) {
       print.write(print.paint('bold', title));
       for (const { name, run } of steps) {
         print.takeKept();

@@ -1,6 +1,6 @@
 // The programs beside the workers: how they are built and called.
 
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { ROOT } from '../../tools/lib/paths.mjs';
 import { crateCounter, runLong } from '../../tools/lib/proc.mjs';
@@ -55,16 +55,57 @@ export function writeBrokerFiles(directory, { WEBHOOK_SECRET: secret, EMQX_API_K
   for (const [name, text] of Object.entries(files)) writeFileSync(join(directory, name), text, { mode: 0o600 });
 }
 
+/** The host of an account's R2, as the broker knows it; it leads to this machine. */
+const R2_HOST = 'local.r2.cloudflarestorage.com';
+
+/**
+ * @typedef {object} Collected what the second configuration of the broker needs (emqx/README.md)
+ * @property {string} bucket its name
+ * @property {string} accessKeyId
+ * @property {string} secretAccessKey
+ * @property {string[]} [more] further lines of `r2-access.hocon`
+ */
+
+/** Nobody at a desk waits for half an hour; EMQX uploads what is due when it looks after its action. */
+export const SOON = [
+  'actions.s3.optic_collected.parameters.aggregation.time_interval = 2s',
+  'actions.s3.optic_collected.resource_opts.health_check_interval = 1s',
+  'connectors.s3.optic.resource_opts.health_check_interval = 1s',
+];
+
+/**
+ * The two files by which production's broker has its second configuration: the one of the repository, as it is, and the account's
+ * part. Without them it has its first.
+ * @param {string} directory
+ * @param {Collected | null} collected
+ */
+export function writeCollected(directory, collected) {
+  const [option, access] = ['collected.hocon', 'r2-access.hocon'].map((name) => join(directory, name));
+  if (!collected) return [option, access].forEach((path) => rmSync(path, { force: true }));
+  const { bucket, accessKeyId, secretAccessKey, more = [] } = collected;
+  const lines = [
+    `connectors.s3.optic.host = "${R2_HOST}"`,
+    `connectors.s3.optic.access_key_id = "${accessKeyId}"`,
+    `connectors.s3.optic.secret_access_key = "${secretAccessKey}"`,
+    `actions.s3.optic_collected.parameters.bucket = "${bucket}"`,
+    ...more,
+  ];
+  copyFileSync(join(ROOT, 'emqx', 'options', 'collected.hocon'), option);
+  writeFileSync(access, lines.map((line) => `${line}\n`).join(''), { mode: 0o600 });
+}
+
 /**
  * EMQX as this machine plays it: the production configuration, with the production host led to the local workers.
  * @param {object} options
  * @param {import('./ports.mjs').Ports} options.ports
  * @param {Record<string, string>} options.secrets
  * @param {string} options.directory for its files
+ * @param {Collected | null} [options.collected] with the second configuration
  * @param {(line: string) => void} options.onLine
  */
-export function startBroker({ ports, secrets, directory, onLine }) {
+export function startBroker({ ports, secrets, directory, collected = null, onLine }) {
   writeBrokerFiles(directory, secrets);
+  writeCollected(directory, collected);
   return startChild({
     part: 'broker',
     command: program('rs1-broker'),
@@ -76,6 +117,8 @@ export function startBroker({ ports, secrets, directory, onLine }) {
       ...['--secrets', directory],
       ...['--origin', `https://api.optic.works=http://${HOST}:${ports.http}`],
       ...['--host', 'api.optic.works=api.localhost'],
+      ...(collected ? ['--origin', `https://${R2_HOST}=http://${HOST}:${ports.r2}`] : []),
+      ...['--data', join(directory, 'data')],
     ],
     readyLine: /^ready\b/,
     onLine,

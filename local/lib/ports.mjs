@@ -12,12 +12,13 @@ export const HOST = '127.0.0.1';
  * @property {number} idp the identity provider
  * @property {number} mqtt
  * @property {number} emqx the management API
+ * @property {number} [r2] R2's S3 API, where telemetry comes by the object
  */
 
 /** The ports that `wrangler/*.jsonc` (environment `local`) and `emqx/emqx.conf` are written for. @type {Ports} */
-export const DEFAULT_PORTS = { http: 8787, control: 8789, idp: 8790, mqtt: 1883, emqx: 18083 };
+export const DEFAULT_PORTS = { http: 8787, control: 8789, idp: 8790, mqtt: 1883, emqx: 18083, r2: 8791 };
 
-const OPTION = { http: '--port', control: '--port', idp: '--idp-port', mqtt: '--mqtt-port', emqx: '--emqx-port' };
+const OPTION = { http: '--port', control: '--port', idp: '--idp-port', mqtt: '--mqtt-port', emqx: '--emqx-port', r2: '--port' };
 
 /**
  * @param {Ports} ports
@@ -33,7 +34,7 @@ export async function requireFree(ports) {
   }
 }
 
-/** Five ports that nobody has now. @returns {Promise<Ports>} */
+/** A port for each that nobody has now. @returns {Promise<Ports>} */
 export async function freePorts() {
   // All are held until all are known: else the system hands the same one out twice.
   const servers = await Promise.all(Object.keys(DEFAULT_PORTS).map(() => listen(0)));
@@ -67,7 +68,7 @@ function listen(port) {
  * @returns {(value: unknown) => unknown} for the value of one var
  */
 export function addressMover(ports) {
-  const moves = new Map(Object.entries(DEFAULT_PORTS).map(([part, from]) => [String(from), String(ports[part])]));
+  const moves = new Map(Object.entries(ports).map(([part, to]) => [String(DEFAULT_PORTS[part]), String(to)]));
   return (value) =>
     typeof value !== 'string'
       ? value

@@ -1,5 +1,6 @@
 // The whole system on this machine, part after part.
 
+import { randomBytes } from 'node:crypto';
 import { mkdirSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import { buildWorkers } from '../../tools/build.mjs';
@@ -11,17 +12,21 @@ import { shieldRuntime, startCloud } from './cloud.mjs';
 import { startControl } from './control.mjs';
 import { httpClient } from './http.mjs';
 import { readLine, readProgramLine } from './part-lines.mjs';
-import { buildPrograms, delivered, startBroker, startFleet } from './parts.mjs';
+import { SOON, buildPrograms, delivered, startBroker, startFleet } from './parts.mjs';
 import { HOST, requireFree } from './ports.mjs';
+import { r2Events } from './r2-events.mjs';
+import { startS3 } from './r2-s3.mjs';
 import { startReceivers } from './receivers.mjs';
 import { localRotation } from './rotation.mjs';
 import { startScheduler } from './scheduler.mjs';
 import { ensureSecrets } from './secrets.mjs';
 import { removeStackFile, workersRuntime, writeStackFile } from './stack-file.mjs';
 import { eventually } from './wait.mjs';
-import { HEALTH, readWorkers } from './workers.mjs';
+import { HEALTH, bucketName, readWorkers } from './workers.mjs';
 
 const LINES_KEPT = 1000;
+/** The binding of the bucket that collected telemetry goes into. */
+const ARCHIVES = 'ARCHIVES';
 
 /**
  * Builds what changed. A newcomer's first time takes minutes, and says so.
@@ -42,10 +47,11 @@ export async function build(print) {
  * @param {import('./ports.mjs').Ports} options.ports
  * @param {string} options.directory its state; two stacks cannot share one
  * @param {number} options.fleet how many simulated devices
+ * @param {boolean} [options.collected] telemetry comes by the object: the broker's second configuration
  * @param {Record<string, Record<string, unknown>>} [options.vars] by worker, over the configured ones
  * @param {ReturnType<typeof import('./print.mjs').printer>} options.print
  */
-export async function startStack({ ports, directory, fleet, vars = {}, print }) {
+export async function startStack({ ports, directory, fleet, collected = false, vars = {}, print }) {
   await requireFree(ports);
   const failed = Promise.withResolvers();
   const running = [];
@@ -121,8 +127,10 @@ export async function startStack({ ports, directory, fleet, vars = {}, print }) 
       return { text: applied.length > 0 ? `applied ${applied.join(', ')}` : `${total} migrations, all applied before` };
     });
 
+    const access = collected ? await print.during('r2', () => startR2({ cloud, ports, print, keep })) : null;
+
     await print.during('broker', async () => {
-      const broker = startBroker({ ports, secrets, directory: brokerFiles, onLine: said('broker') });
+      const broker = startBroker({ ports, secrets, directory: brokerFiles, collected: access?.collected, onLine: said('broker') });
       watch(broker);
       await broker.ready;
       // The devices' goodbyes are on their way when the fleet has ended; a broker that is told to end drops them.
@@ -130,7 +138,7 @@ export async function startStack({ ports, directory, fleet, vars = {}, print }) 
       return { text: `mqtt://${HOST}:${ports.mqtt}, management http://${HOST}:${ports.emqx}/api/v5` };
     });
 
-    await print.during('checks', () => everythingAnswers(ports));
+    await print.during('checks', () => everythingAnswers(ports, collected ? secrets.EMQX_API_KEY : null));
     isUp = true;
 
     const runCron = async (worker, cron, at) => {
@@ -182,6 +190,7 @@ export async function startStack({ ports, directory, fleet, vars = {}, print }) 
       directory,
       lines,
       secrets,
+      collected,
       cloud,
       idp,
       runCron,
@@ -195,14 +204,31 @@ export async function startStack({ ports, directory, fleet, vars = {}, print }) 
   }
 }
 
-/** Asks every part whether it is well, until all are. */
-async function everythingAnswers(ports) {
+/** The bucket that the broker writes collected telemetry into, as it knows it: over R2's S3 API. */
+async function startR2({ cloud, ports, print, keep }) {
+  const credentials = { accessKeyId: randomBytes(16).toString('hex'), secretAccessKey: randomBytes(32).toString('hex') };
+  const name = bucketName(cloud.workers, ARCHIVES);
+  const server = await startS3({
+    port: ports.r2,
+    bucket: () => cloud.bucket(ARCHIVES),
+    name,
+    credentials,
+    onStored: r2Events({ cloud, binding: ARCHIVES, bucket: name }),
+    onRefused: (line) => print.line('r2', line, 'warn'),
+  });
+  keep(() => server.close());
+  return { collected: { bucket: name, ...credentials, more: SOON }, text: `S3 API of ${name} on http://${HOST}:${ports.r2}, and its event notifications` };
+}
+
+/** Asks every part whether it is well, until all are. `key` is that of the management API, if the broker collects telemetry. */
+async function everythingAnswers(ports, key) {
   const api = httpClient({ port: ports.http, timeout: 5_000 });
   const emqx = httpClient({ port: ports.emqx, timeout: 5_000 });
   const idp = httpClient({ port: ports.idp, timeout: 5_000 });
   const probes = {
     ...Object.fromEntries(Object.entries(HEALTH).map(([worker, { host, path }]) => [worker, () => api('GET', path, { host })])),
     broker: () => emqx('GET', '/api/v5/status', { host: HOST }),
+    ...(key && { 'S3 action': () => s3Action(emqx, key) }),
     'identity provider': () => idp('GET', '/cdn-cgi/access/certs', { host: 'identity.localhost' }),
   };
   try {
@@ -221,6 +247,13 @@ async function everythingAnswers(ports) {
     for (const client of [api, emqx, idp]) client.close();
   }
   return { text: `${Object.keys(probes).length} parts answer that they are well` };
+}
+
+/** The broker's answer about its S3 action; 200 only when that works. */
+async function s3Action(emqx, key) {
+  const headers = { authorization: `Basic ${Buffer.from(key).toString('base64')}` };
+  const answer = await emqx('GET', '/api/v5/actions/s3:optic_collected', { host: HOST, headers });
+  return answer.json?.status === 'connected' ? answer : { ...answer, status: 503, text: answer.text };
 }
 
 /** A path as a person in the repository would type it. */

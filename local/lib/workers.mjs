@@ -157,6 +157,9 @@ export function resources(tables) {
   };
 }
 
+/** The name of a bucket. @param {WorkerTable[]} tables @param {string} binding */
+export const bucketName = (tables, binding) => tables.flatMap(({ r2_buckets }) => r2_buckets).find((one) => one.binding === binding).bucket_name;
+
 const byBinding = (rows, value, name = 'binding') => Object.fromEntries(rows.map((row) => [row[name], value(row)]));
 
 /**

@@ -1,7 +1,7 @@
 // The launcher's own spec: the parts of the local stack that can be wrong without anybody noticing.
 
 import assert from 'node:assert/strict';
-import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
@@ -11,10 +11,12 @@ import { startChild } from '../../local/lib/child.mjs';
 import { httpClient } from '../../local/lib/http.mjs';
 import { readOptions, span } from '../../local/lib/options.mjs';
 import { readLine, readProgramLine } from '../../local/lib/part-lines.mjs';
+import { SOON, writeCollected } from '../../local/lib/parts.mjs';
 import { DEFAULT_PORTS, addressMover, freePorts, requireFree } from '../../local/lib/ports.mjs';
 import { nextRun } from '../../local/lib/scheduler.mjs';
 import { ensureSecrets } from '../../local/lib/secrets.mjs';
 import { eventually } from '../../local/lib/wait.mjs';
+import { ROOT } from '../../tools/lib/paths.mjs';
 
 const directory = mkdtempSync(join(tmpdir(), 'rs1-launcher-'));
 after(() => rmSync(directory, { recursive: true }));
@@ -59,6 +61,18 @@ test('addresses in the configuration follow the ports in use', async () => {
   assert.equal(move('https://api.optic.works:8787'), 'https://api.optic.works:8787', 'other machines are not ours to move');
   assert.equal(move('127.0.0.1:87870'), '127.0.0.1:87870');
   assert.deepEqual(move({ limit: 8787 }), { limit: 8787 });
+});
+
+test('the broker’s second configuration is the repository’s file, and is gone when it is not asked for', () => {
+  const files = join(directory, 'emqx');
+  mkdirSync(files);
+  const access = { bucket: 'archives', accessKeyId: 'id', secretAccessKey: 'secret', more: SOON };
+  writeCollected(files, access);
+  assert.deepEqual(readFileSync(join(files, 'collected.hocon')), readFileSync(join(ROOT, 'emqx', 'options', 'collected.hocon')));
+  assert.match(readFileSync(join(files, 'r2-access.hocon'), 'utf8'), /^connectors\.s3\.optic\.secret_access_key = "secret"$/m);
+  assert.equal(statSync(join(files, 'r2-access.hocon')).mode & 0o777, 0o600);
+  writeCollected(files, null);
+  assert.deepEqual(readdirSync(files), []);
 });
 
 test('a taken port is named, with the option that chooses another', async () => {

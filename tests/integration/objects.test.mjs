@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { after, before, beforeEach, test } from 'node:test';
 import { gzipSync } from 'node:zlib';
+import { notification } from '../../local/lib/r2-events.mjs';
 import { hourStart, telemetry, topicOf } from './fixtures/builders.mjs';
 import { isStatus } from './fixtures/expect.mjs';
 import { eventually, startHarness } from './support/harness.mjs';
@@ -38,20 +39,12 @@ const record = (minutes, extra = {}) => {
 const records = (from, until) => Array.from({ length: until - from }, (_, n) => record(from + n));
 const lines = (all) => all.map((one) => `${typeof one === 'string' ? one : JSON.stringify(one)}\n`).join('');
 
-/** What R2 sends when an object was written. */
-const notification = (key, action = 'PutObject') => ({
-  account: '3f4b7e3dcab231cbfdaa90a6a28bd548',
-  action,
-  bucket: 'rs1-telemetry-archives-local',
-  object: { key, size: 65_536, eTag: 'c846ff7a18f28c2e262116d6e8719ef0' },
-  eventTime: new Date().toISOString(),
-});
-const tell = async (key, action) => (await cloud.queue('TELEMETRY_QUEUE')).send(notification(key, action));
+const tell = async (key, action) => (await cloud.queue('TELEMETRY_QUEUE')).send(notification('rs1-telemetry-archives-local', { key, action }));
 
 /** Writes an object and tells of it. */
 async function arrive(body, { suffix = '.jsonl', told = true } = {}) {
   number += 1;
-  const key = `telemetry/incoming/optic_collected/emqx@10.0.0.5/2026-01-20T10:00:00Z_${number}${suffix}`;
+  const key = `telemetry/incoming/optic_collected/emqx@10.0.0.5/2026-01-20T10_00_00Z_${number}${suffix}`;
   await bucket.put(key, body);
   if (told) await tell(key);
   return key;

@@ -110,16 +110,7 @@ function send(port, key, chunks, bytes) {
 
 /** The key of the n-th object, as EMQX makes them. @param {number} from when its interval began @param {number} sequence */
 export const keyOf = (from, sequence = 0) =>
-  `telemetry/incoming/optic_collected/${NODE}/${new Date(from).toISOString().replace('.000Z', 'Z')}_${sequence}.jsonl`;
-
-/** What R2 sends the queue when an object was written. @param {string} key @param {number} size */
-export const notification = (key, size) => ({
-  account: '3f4b7e3dcab231cbfdaa90a6a28bd548',
-  action: 'CompleteMultipartUpload',
-  bucket: 'rs1-telemetry-archives-local',
-  object: { key, size, eTag: 'c846ff7a18f28c2e262116d6e8719ef0' },
-  eventTime: new Date().toISOString(),
-});
+  `telemetry/incoming/optic_collected/${NODE}/${new Date(from).toISOString().replace('.000Z', 'Z').replaceAll(':', '_')}_${sequence}.jsonl`;
 
 /**
  * How many messages an archive has, and how many different ones.

@@ -6,13 +6,14 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { gunzipSync } from 'node:zlib';
 import { startCloud } from '../../local/lib/cloud.mjs';
 import { freePorts } from '../../local/lib/ports.mjs';
+import { notification } from '../../local/lib/r2-events.mjs';
 import { generateSecrets } from '../../local/lib/secrets.mjs';
 import { workersRuntime } from '../../local/lib/stack-file.mjs';
-import { readWorkers } from '../../local/lib/workers.mjs';
+import { bucketName, readWorkers } from '../../local/lib/workers.mjs';
 import { enrol, makeDevices } from '../bench/lib/devices.mjs';
 import { cpuSeconds } from '../bench/lib/systems.mjs';
 import { residentOf, wasmMemory, watchMemory } from '../drill/memory.mjs';
-import { MINUTE, keyOf, notification, readArchive, records, store, withFeeder } from './collected.mjs';
+import { MINUTE, keyOf, readArchive, records, store, withFeeder } from './collected.mjs';
 
 /**
  * As in tests/drill/backup.mjs: an isolate in production is ended at 128 MB, the local runtime knows no such limit and collects its
@@ -150,7 +151,8 @@ export async function put(port, from, messages) {
 /** Tells the queue of objects, as R2 does. */
 export async function tell(cloud, objects) {
   const queue = await cloud.queue('TELEMETRY_QUEUE');
-  for (const { key, bytes } of objects) await queue.send(notification(key, bytes));
+  const bucket = bucketName(cloud.workers, 'ARCHIVES');
+  for (const { key, bytes: size } of objects) await queue.send(notification(bucket, { key, size }));
 }
 
 /** Waits until so many messages are counted and every object is deleted. */
