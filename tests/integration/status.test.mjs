@@ -6,6 +6,7 @@ import { after, before, beforeEach, test } from 'node:test';
 import { isProblem, isStatus } from './fixtures/expect.mjs';
 import { fillStatus } from './fixtures/status.mjs';
 import { eventually, startHarness } from './support/harness.mjs';
+import { promtoolAccepts } from './support/promtool.mjs';
 
 const host = 'status.localhost';
 const KEPT = 'public, max-age=30';
@@ -91,6 +92,7 @@ test('metrics are for whoever has the token', async () => {
   assert.equal(answer.headers['cache-control'], 'no-store');
   assert.match(answer.text, /^rs1_check_up\{check="emqx",component="broker",severity="SEV1"\} 0$/m);
   assert.match(answer.text, /^rs1_incidents_open\{severity="SEV1",acknowledged="true"\} 1$/m);
+  await promtoolAccepts(answer.text);
 });
 
 test('from outside only the health of the worker behind is to be seen', async () => {

@@ -12,6 +12,7 @@
 //! - what operators ask devices: [`diagnostics`];
 //! - how what is stored becomes a type again: [`json`];
 //! - what every worker has: [`config`] (settings, all faults named), [`health`];
+//! - how metrics are told: [`exposition`];
 //! - what a route may ask of the world: [`port`] (database, buckets, queues, keys), implemented for
 //!   the Workers runtime by `rs1-platform` and natively by test doubles.
 //!
@@ -30,6 +31,7 @@
 pub mod config;
 pub mod diagnostics;
 pub mod event;
+pub mod exposition;
 pub mod firmware;
 pub mod health;
 pub mod hex;

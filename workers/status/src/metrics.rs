@@ -1,10 +1,8 @@
 //! Metrics in Prometheus' text format (version 0.0.4), for an operators' Prometheus: they name checks, which the page does not.
 
-use std::fmt::{Display, Write as _};
-
 use rs1_domain::UnixMillis;
+use rs1_domain::exposition::{Exposition, seconds};
 use rs1_domain::port::{Database, PortError};
-use rs1_domain::time::SECOND;
 use rs1_ops::check::Severity;
 use rs1_ops::incident::State;
 use rs1_store::checks::{self, RoundRow};
@@ -41,46 +39,11 @@ pub async fn measure(db: &impl Database) -> Result<Measured, PortError> {
     })
 }
 
-/// A metric with its samples, labels and value.
-struct Gauge<'a> {
-    text: &'a mut String,
-    name: &'static str,
-}
-
-impl<'a> Gauge<'a> {
-    fn new(text: &'a mut String, name: &'static str, help: &'static str) -> Self {
-        // Writing to a text cannot fail, here and below.
-        let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} gauge");
-        Self { text, name }
-    }
-
-    fn sample(&mut self, labels: &[(&str, &str)], value: impl Display) {
-        let labels: Vec<_> =
-            labels.iter().map(|(name, value)| format!("{name}=\"{}\"", escape(value))).collect();
-        let _ = if labels.is_empty() {
-            writeln!(self.text, "{} {value}", self.name)
-        } else {
-            writeln!(self.text, "{}{{{}}} {value}", self.name, labels.join(","))
-        };
-    }
-}
-
-/// A label's value as the format quotes it.
-fn escape(value: &str) -> String {
-    value.replace('\\', r"\\").replace('"', "\\\"").replace('\n', r"\n")
-}
-
-/// Milliseconds as seconds.
-fn seconds(millis: i64) -> String {
-    let millis = millis.max(0);
-    format!("{}.{:03}", millis / SECOND, millis % SECOND)
-}
-
 /// All of it as text.
 pub fn render(measured: &Measured, now: UnixMillis) -> String {
-    let mut text = String::new();
-    let of = |text: &mut String, name, help, value: &dyn Fn(&CheckNow) -> String| {
-        let mut gauge = Gauge::new(text, name, help);
+    let mut text = Exposition::default();
+    let of = |text: &mut Exposition, name, help, value: &dyn Fn(&CheckNow) -> String| {
+        let mut gauge = text.gauge(name, help);
         for check in &measured.checks {
             let CheckNow { check_id, component, severity, .. } = check;
             let labels =
@@ -99,7 +62,7 @@ pub fn render(measured: &Measured, now: UnixMillis) -> String {
         seconds(check.latency_ms)
     });
 
-    let mut open = Gauge::new(&mut text, "rs1_incidents_open", "Incidents that go on.");
+    let mut open = text.gauge("rs1_incidents_open", "Incidents that go on.");
     for severity in [Severity::Sev1, Severity::Sev2, Severity::Sev3, Severity::Sev4] {
         for (acknowledged, word) in [(false, "false"), (true, "true")] {
             let count = measured.open.iter().filter(|one| **one == (severity, acknowledged)).count();
@@ -130,20 +93,19 @@ pub fn render(measured: &Measured, now: UnixMillis) -> String {
         ),
     ];
     for (name, help, value) in numbers {
-        Gauge::new(&mut text, name, help).sample(&[], value);
+        text.gauge(name, help).value(value);
     }
 
-    let mut waiting = Gauge::new(&mut text, "rs1_notices_waiting", "Notices that wait for a channel.");
+    let mut waiting = text.gauge("rs1_notices_waiting", "Notices that wait for a channel.");
     for BacklogNow { channel, waiting: count, .. } in &measured.backlog {
         waiting.sample(&[("channel", channel)], count);
     }
-    let mut oldest = Gauge::new(
-        &mut text,
+    let mut oldest = text.gauge(
         "rs1_notices_oldest_age_seconds",
         "How long the oldest notice has been waiting for a channel.",
     );
     for BacklogNow { channel, since, .. } in &measured.backlog {
         oldest.sample(&[("channel", channel)], seconds(now.since(*since)));
     }
-    text
+    text.into_text()
 }
