@@ -1,5 +1,5 @@
 // The checks of watch/: what the operators' Prometheus and Grafana are given. Rules are checked and tried by promtool; the dashboard's
-// queries are checked by it too; and both may name only metrics that the status worker has.
+// queries are checked by it too; and both may name only metrics that the workers status and history have.
 
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -9,9 +9,10 @@ import { capture } from './lib/proc.mjs';
 import { ensurePromtool } from './lib/promtool.mjs';
 
 const WATCH = join(ROOT, 'watch');
-const METRICS = join(ROOT, 'workers', 'status', 'src', 'metrics.rs');
-/** What Grafana puts into a query. */
-const VARIABLES = /\$\{?(component|__rate_interval|__interval)\}?/g;
+const METRICS = [['status', 'src', 'metrics.rs'], ['history', 'src', 'handlers', 'metrics.rs']].map((path) => join(ROOT, 'workers', ...path));
+/** What Grafana puts into a query: durations, and what was chosen. */
+const DURATIONS = /\$\{?__(rate_)?interval\}?/g;
+const CHOSEN = /\$\{?component\}?/g;
 
 /** The faults of a dashboard that need nobody's help to be seen, and its queries. @param {string} text */
 export function readDashboard(text) {
@@ -51,13 +52,13 @@ export async function checkWatch() {
   const directory = mkdtempSync(join(tmpdir(), 'rs1-watch-'));
   try {
     // A query is good if a rule of it is. JSON is YAML.
-    const rules = queries.map(({ expr }, index) => ({ record: `panel:${index}`, expr: expr.replace(VARIABLES, 'x') }));
+    const rules = queries.map(({ expr }, index) => ({ record: `panel:${index}`, expr: expr.replace(DURATIONS, '5m').replace(CHOSEN, 'x') }));
     writeFileSync(join(directory, 'panels.yml'), JSON.stringify({ groups: [{ name: 'panels', rules }] }));
     await run('the dashboard’s queries', 'check', 'rules', join(directory, 'panels.yml'));
   } finally {
     rmSync(directory, { recursive: true, force: true });
   }
-  const there = new Set(readFileSync(METRICS, 'utf8').match(/rs1_\w+/g));
+  const there = new Set(METRICS.flatMap((path) => readFileSync(path, 'utf8').match(/\brs1_\w+/g)));
   const asked = readFileSync(join(WATCH, 'alerts.yml'), 'utf8') + queries.map(({ expr }) => expr).join('\n');
   const strange = [...new Set(asked.match(/\brs1_\w+/g))].filter((name) => !there.has(name));
   if (strange.length === 0) passed += 1;

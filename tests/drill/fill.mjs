@@ -73,6 +73,9 @@ function statements(devices) {
     `${few} INSERT INTO telemetry_seals (hour, after, checked, repaired, updated_at) SELECT ${FIRST_HOUR} + i, 'g', 1000, 1, ${NOW} FROM n`,
     // Of a time that is past its retention: nobody makes them anew.
     `${few} INSERT INTO telemetry_late (hour, device_id, marks) SELECT i, ${hex32('i')}, 1 FROM n`,
+    // Their rows are there from the beginning; alerts and seals have counted themselves.
+    `UPDATE telemetry_tallies SET received = 1000, archived_bytes = 250000, duplicates = 1, taken_at = ${NOW}, oldest_age = 1500`,
+    `UPDATE telemetry_upkeep SET hours_compacted = 720, compacted_messages = 1000`,
     `INSERT INTO backup_watch (subject, faults, facts, first_at, since, looked_at) VALUES ('drill', '[]', '{}', ${NOW}, ${NOW}, 32503680000000)`,
   ];
 }

@@ -110,6 +110,7 @@ test('a parameter that is wrong, or that nobody knows, is named', async () => {
     ['devices?cursor=', ['?cursor']],
     ['devices?Limit=5', ['?Limit']],
     ['security-log?cursor=aud-1', ['?cursor']],
+    ['metrics?period=24h', ['?period']],
     ['security-log?limit=1000&kinds=x', ['?limit', '?kinds']],
     ['security-log?kind=nothing&severity=low&from=now&to=5', ['?kind', '?severity', '?from', '?to']],
     [`security-log?subject=${'x'.repeat(257)}&peerhost=${'x'.repeat(257)}`, ['?subject', '?peerhost']],

@@ -6,6 +6,7 @@
 //! - [`audit`]: no admin access without a trace;
 //! - [`format`](mod@format): which form of a list is wanted;
 //! - [`if_match`]: which version a change was made from;
+//! - [`kept`]: answers that are good for a while;
 //! - [`query`]: query parameters, with every fault named;
 //! - [`reason`]: why an operator does something.
 //!
@@ -15,6 +16,7 @@ pub mod access;
 pub mod audit;
 pub mod format;
 pub mod if_match;
+pub mod kept;
 pub mod keys;
 pub mod operator;
 pub mod person;

@@ -5,11 +5,13 @@
 //! once, a thousand devices a statement ([`crate::hours`]).
 
 use rs1_domain::json;
-use rs1_domain::port::Statement;
-use rs1_domain::time::HOUR;
+use rs1_domain::port::{Database, PortError, Statement};
+use rs1_domain::time::{DAY, HOUR};
 use rs1_domain::{DeviceId, RecordId, UnixMillis};
 use rs1_telemetry::alert::Kind;
 use serde::{Deserialize, Serialize};
+
+use crate::sql::{rows, run};
 
 /// The devices of one variant and version.
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -114,6 +116,55 @@ pub fn alerts() -> Statement {
             FROM alerts WHERE resolved_at IS NULL GROUP BY kind",
         params: Vec::new(),
     }
+}
+
+/// How the fleet is.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct FleetHealth {
+    /// When it was counted; at most a minute ago.
+    pub counted_at: UnixMillis,
+    /// The devices.
+    pub devices: DeviceStats,
+    /// The alerts that are not over, by type.
+    pub alerts: Vec<OpenAlerts>,
+    /// The devices by variant and version.
+    pub versions: Vec<VersionCounts>,
+}
+
+/// The alerts of a type that are not over.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct OpenAlerts {
+    /// What is wrong: `low_memory`, `device_offline` and so on.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// `warning` or `critical`.
+    pub severity: String,
+    /// Of which nobody said that they know.
+    pub open: i64,
+    /// Of which somebody did.
+    pub acknowledged: i64,
+}
+
+/// The key of the fleet's health in KV, and how long it is good, in seconds.
+pub const HEALTH: (&str, u32) = ("fleet-health", 60);
+
+/// How the fleet is now. It reads the whole registry, so what it answers is to be kept under [`HEALTH`].
+///
+/// # Errors
+/// When the database fails.
+pub async fn health(db: &impl Database, now: UnixMillis) -> Result<FleetHealth, PortError> {
+    let [versions, alerts] = run(db, [versions(now.plus(-DAY)), alerts()]).await?;
+    let versions = rows::<VersionCounts>(&versions)?;
+    let open = |AlertCounts { kind, open, acknowledged }| OpenAlerts {
+        kind: kind.as_str().to_owned(),
+        severity: kind.severity().as_str().to_owned(),
+        open,
+        acknowledged,
+    };
+    let alerts = rows::<AlertCounts>(&alerts)?.into_iter().map(open).collect();
+    Ok(FleetHealth { counted_at: now, devices: DeviceStats::of(&versions), alerts, versions })
 }
 
 /// What is known of a metric in an hour of the fleet, or of a part of it; as a row, and as it is stored.

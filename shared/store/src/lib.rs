@@ -10,7 +10,7 @@
 //! - [`users`]: who people are, and their sessions; [`orders`]: what they bought;
 //! - [`fleet`]: the whole in numbers, and by the [`hours`];
 //! - [`telemetry`]: hourly rollups, read and written by [`rollups`]; [`seals`]: hours that are closed, and rollups that are to be made
-//!   anew; [`objects`]: how far collected telemetry is taken in;
+//!   anew; [`objects`]: how far collected telemetry is taken in; [`tallies`]: what came, since ever;
 //! - [`security`]: the audit log, the security log, failed authentications;
 //! - [`rollouts`]: who gets which firmware, and how far each has come;
 //! - [`firmware`]: signing keys, artifacts, downloads;
@@ -66,6 +66,7 @@ pub mod seals;
 pub mod security;
 pub mod sql;
 pub mod status;
+pub mod tallies;
 pub mod telemetry;
 pub mod users;
 pub mod watch;

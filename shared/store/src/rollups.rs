@@ -9,6 +9,7 @@ use rs1_telemetry::batch::{self, Key, Slot};
 use rs1_telemetry::event::Event;
 
 use crate::sql::{rows, run};
+use crate::tallies::{Door, Tally};
 use crate::telemetry::{self, EventRow, RollupRow, RollupSlot, Written};
 
 /// Bytes of rollups that are written with one statement, about; a statement's text may have two million.
@@ -59,6 +60,7 @@ pub fn row_of(write: &batch::Write) -> RollupRow {
         metrics: write.rollup.metrics_column(),
         seen: Some(write.rollup.seen_column().to_owned()),
         generation: write.generation,
+        adds: write.adds,
     }
 }
 
@@ -74,8 +76,8 @@ pub fn event_row(event: &Event) -> EventRow {
     }
 }
 
-/// Writes rollups, with as many at once as a statement holds, and answers which of them somebody else wrote in between, in order. `beside` goes
-/// with the first of them; the registry may be `patience` milliseconds behind.
+/// Writes rollups, with as many at once as a statement holds, and answers which of them somebody else wrote in between, in order. `beside` and
+/// the tally go with the first of them; the registry may be `patience` milliseconds behind.
 ///
 /// # Errors
 /// When the database cannot be reached. Some may be written.
@@ -84,19 +86,23 @@ pub async fn write(
     writes: Vec<batch::Write>,
     mut beside: Vec<Statement>,
     patience: i64,
+    door: Door,
+    mut tally: Tally,
 ) -> Result<Vec<Key>, PortError> {
     let unwritable = |error: json::Error| PortError::new("write_rollups", error.to_string());
     let mut lost = Vec::new();
     let mut writes = writes.into_iter().peekable();
-    while writes.peek().is_some() || !beside.is_empty() {
+    while writes.peek().is_some() || !beside.is_empty() || !tally.is_empty() {
         let (mut rows, mut bytes): (Vec<RollupRow>, usize) = (Vec::new(), 0);
         while let Some(write) = writes.next_if(|_| bytes < WRITTEN) {
             let row = row_of(&write);
             let seen = row.seen.as_ref().map_or(0, String::len);
-            bytes = bytes.saturating_add(row.metrics.len()).saturating_add(seen).saturating_add(200);
+            bytes = bytes.saturating_add(row.metrics.len()).saturating_add(seen).saturating_add(250);
             rows.push(row);
         }
-        let mut statements = vec![telemetry::write_rollups(&rows, patience).map_err(unwritable)?];
+        let counted = Some((door, &tally));
+        let mut statements = vec![telemetry::write_rollups(&rows, patience, counted).map_err(unwritable)?];
+        tally = Tally::default();
         statements.append(&mut beside);
         let outcomes = db.batch(statements).await?;
         let outcome = outcomes.first().ok_or_else(|| PortError::new("write_rollups", "no outcome"))?;

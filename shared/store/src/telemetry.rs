@@ -2,17 +2,20 @@
 //!
 //! A writer reads the rows it is about to change ([`rollups_for`]), merges in Rust, and writes them
 //! back ([`write_rollups`]) only where nobody wrote in between: each row's `generation` is its
-//! guard. The registry's `last_telemetry_at` and presence follow by trigger, so one statement a
-//! batch writes both.
+//! guard. The registry's `last_telemetry_at` and presence follow by trigger, and so does what is counted
+//! of everything that came ([`tallies`](crate::tallies)), so one statement a batch writes all of it.
 
 use rs1_domain::json;
 use rs1_domain::port::Statement;
 use rs1_domain::time::as_millis;
 use rs1_domain::{DeviceId, UnixMillis};
+use rs1_telemetry::batch::Adds;
 use serde::{Deserialize, Serialize};
 
+use crate::tallies::{Door, Tally};
+
 /// A row of `telemetry_rollups`; also the form in which it is written back.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct RollupRow {
     /// The device.
     pub device_id: DeviceId,
@@ -21,10 +24,10 @@ pub struct RollupRow {
     /// Messages counted.
     pub messages: i64,
     /// The latest message, by the device's clock.
-    #[serde(with = "as_millis")]
+    #[serde(serialize_with = "as_millis::serialize")]
     pub last_at: UnixMillis,
     /// The latest message, by the broker's clock.
-    #[serde(with = "as_millis")]
+    #[serde(serialize_with = "as_millis::serialize")]
     pub last_received_at: UnixMillis,
     /// JSON: a metric's letter or name to `[count, sum, min, max, last]`.
     pub metrics: String,
@@ -32,6 +35,8 @@ pub struct RollupRow {
     pub seen: Option<String>,
     /// Counts writes, from 1.
     pub generation: i64,
+    /// What this write adds, for the [`Tally`] that goes along; none of the columns.
+    pub adds: Adds,
 }
 
 /// A device and hour that messages are about, with its row if there is one.
@@ -64,6 +69,7 @@ impl RollupSlot {
             metrics: self.metrics?,
             seen: self.seen,
             generation: self.generation?,
+            adds: Adds::default(),
         })
     }
 }
@@ -103,16 +109,24 @@ pub struct Written {
 
 /// Writes rows whose `generation` is one more than what was read, and answers those that were
 /// [`Written`]. A row that is missing from the answer was changed by somebody else since (read and
-/// merge it again), or its device is gone. The registry may be `patience` milliseconds behind them.
+/// merge it again), or its device is gone. The registry may be `patience` milliseconds behind them. What is written is counted for
+/// the door that it came by, with what else is in the tally.
 ///
 /// # Errors
 /// When the list cannot be written as JSON, which these types always can.
-pub fn write_rollups(rows: &[RollupRow], patience: i64) -> Result<Statement, json::Error> {
+pub fn write_rollups(
+    rows: &[RollupRow],
+    patience: i64,
+    tally: Option<(Door, &Tally)>,
+) -> Result<Statement, json::Error> {
+    let (door, tally) = tally.unzip();
     Ok(Statement {
         name: "write_rollups",
         sql: "/* write_rollups */
             INSERT INTO telemetry_rollups
               (device_id, hour, messages, last_at, last_received_at, metrics, seen, generation, patience)
+            SELECT ?3, 0, 0, 0, 0, ?1, ?4, 0, 0 WHERE ?3 IS NOT NULL
+            UNION ALL
             SELECT value->>'device_id', value->>'hour', value->>'messages', value->>'last_at',
               value->>'last_received_at', value->>'metrics', value->>'seen', value->>'generation', ?2
             FROM json_each(?1)
@@ -123,7 +137,12 @@ pub fn write_rollups(rows: &[RollupRow], patience: i64) -> Result<Statement, jso
               seen = excluded.seen, generation = excluded.generation, patience = excluded.patience
             WHERE telemetry_rollups.generation = excluded.generation - 1
             RETURNING device_id, hour",
-        params: vec![json::write(rows)?.into(), patience.into()],
+        params: vec![
+            json::write(rows)?.into(),
+            patience.into(),
+            door.map(Door::as_str).into(),
+            tally.map(json::write).transpose()?.as_deref().into(),
+        ],
     })
 }
 

@@ -152,7 +152,7 @@ fn ten_thousand_devices_fit_for_thirty_days_with_room() {
                         RollupRow { hour: now, last_at, last_received_at, ..row }
                     })
                     .collect();
-                run(&db, [telemetry::write_rollups(&written, 3_000_000).unwrap()]).await.unwrap();
+                run(&db, [telemetry::write_rollups(&written, 3_000_000, None).unwrap()]).await.unwrap();
             }
             let seal = seals::seal(now - OPEN_DAYS * 24 - 1, "", last_device.as_str());
             let delete = telemetry::delete_hours("", last_device, now - ROLLUP_DAYS * 24);

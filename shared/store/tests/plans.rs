@@ -22,8 +22,8 @@ use rs1_store::sql::PageRequest;
 use rs1_store::telemetry::RollupRow;
 use rs1_store::{
     Statement, access, alerts, backups, checks, cron, devices, diagnostics, firmware, fleet, idempotency,
-    incidents, notices, objects, orders, rollouts, rotations, seals, security, status, telemetry, users,
-    watch, zones,
+    incidents, notices, objects, orders, rollouts, rotations, seals, security, status, tallies, telemetry,
+    users, watch, zones,
 };
 use rs1_telemetry::alert::{Alerts, Kind, Signal};
 
@@ -52,6 +52,7 @@ fn every_statement() -> Vec<Statement> {
         metrics: "{}".into(),
         seen: None,
         generation: 1,
+        adds: rs1_telemetry::batch::Adds::default(),
     };
     let mut statements = vec![
         devices::enroll(&[new], NOW, "ada").unwrap(),
@@ -69,7 +70,7 @@ fn every_statement() -> Vec<Statement> {
         devices::list(&devices::Wanted { online: Some(true), ..devices::Wanted::default() }, &page),
         devices::list(&devices::Wanted { sku: Some(Sku::Pro), ..devices::Wanted::default() }, &page),
         telemetry::rollups_for(&[(&device, 1)]).unwrap(),
-        telemetry::write_rollups(&[row], 0).unwrap(),
+        telemetry::write_rollups(&[row], 0, None).unwrap(),
         telemetry::hours(&device, 0),
         telemetry::hours_between(&device, 0, 1, 100),
         telemetry::record_events(&[telemetry::EventRow {
@@ -171,6 +172,11 @@ fn fleet_statements(device: &DeviceId) -> Vec<Statement> {
         fleet::hours(1),
         fleet::known_hours(1),
         fleet::troubled(1, 10),
+        tallies::came(),
+        tallies::opened(),
+        tallies::upkeep(),
+        tallies::compacted(&tallies::Compacted::default()),
+        tallies::latest_hour(1),
     ];
     statements.extend(fleet::write_hour(&hour, NOW).unwrap());
     statements.extend(fleet::prune(1));
@@ -641,8 +647,8 @@ fn firmware_statements() -> Vec<Statement> {
 }
 
 /// What may be scanned, besides a list that came as a parameter (`json_each`, under whatever alias, is the only virtual
-/// table there is): a table with a row a cron trigger, a check or a thing that is watched, and what a query derived from such (by its alias).
-const SMALL: [&str; 11] = [
+/// table there is): a table with a row a cron trigger, a check, a door or a thing that is watched, and what a query derived from such (by its alias).
+const SMALL: [&str; 13] = [
     "CONSTANT ROW",
     "holder",
     "wanted",
@@ -651,6 +657,8 @@ const SMALL: [&str; 11] = [
     "backup_watch",
     "secret_rotations",
     "checks",
+    "telemetry_tallies",
+    "alert_tallies",
     "(subquery",
     "host",
     "old",

@@ -69,8 +69,9 @@ fn patient_telemetry(received_at: i64, generation: i64, patience: i64) -> Statem
         metrics: "{}".into(),
         seen: Some(String::new()),
         generation,
+        adds: rs1_telemetry::batch::Adds::default(),
     };
-    write_rollups(&[row], patience).unwrap()
+    write_rollups(&[row], patience, None).unwrap()
 }
 
 #[test]

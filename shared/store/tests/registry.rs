@@ -85,6 +85,7 @@ fn rollup(number: u8, hour: i64) -> RollupRow {
         metrics: "{\"b\":[1,2,2,2,2]}".into(),
         seen: Some("abcdefgh".into()),
         generation: 1,
+        adds: rs1_telemetry::batch::Adds::default(),
     }
 }
 
@@ -93,7 +94,7 @@ fn rollups_of_unknown_devices_are_neither_read_nor_written() {
     let db = NativeDatabase::new();
     block_on(run(&db, [devices::enroll(&[new(1, "k")], UnixMillis(5), "ada").unwrap()])).unwrap();
     let (known, unknown) = (DeviceId::of(&mac(1)), DeviceId::of(&mac(2)));
-    block_on(run(&db, [telemetry::write_rollups(&[rollup(1, 7), rollup(2, 7)], 0).unwrap()])).unwrap();
+    block_on(run(&db, [telemetry::write_rollups(&[rollup(1, 7), rollup(2, 7)], 0, None).unwrap()])).unwrap();
     let [outcome] =
         block_on(run(&db, [telemetry::rollups_for(&[(&known, 7), (&known, 8), (&unknown, 7)]).unwrap()]))
             .unwrap();
@@ -110,7 +111,7 @@ fn the_sweep_deletes_by_hour() {
     block_on(run(&db, [devices::enroll(&all, UnixMillis(5), "ada").unwrap()])).unwrap();
     let rollups: Vec<_> =
         (0..5).flat_map(|number| (95..=105).map(move |hour| rollup(number, hour))).collect();
-    block_on(run(&db, [telemetry::write_rollups(&rollups, 0).unwrap()])).unwrap();
+    block_on(run(&db, [telemetry::write_rollups(&rollups, 0, None).unwrap()])).unwrap();
     let (mut after, mut deleted) = (String::new(), 0);
     loop {
         let [outcome] = block_on(run(&db, [telemetry::next_devices(&after, 2)])).unwrap();
@@ -150,7 +151,8 @@ fn a_batch_is_all_or_nothing_and_can_fail_after_it_was_done() {
     };
     let enroll = |number| devices::enroll(&[new(number, "k")], UnixMillis(5), "ada").unwrap();
     let broken =
-        telemetry::write_rollups(&[RollupRow { metrics: "not json".into(), ..rollup(1, 1) }], 0).unwrap();
+        telemetry::write_rollups(&[RollupRow { metrics: "not json".into(), ..rollup(1, 1) }], 0, None)
+            .unwrap();
     assert!(block_on(db.batch(vec![enroll(1), broken])).is_err());
     assert_eq!(count(), 0);
     db.fail(Some(Failure::BeforeCommit));

@@ -229,8 +229,9 @@ fn telemetry_as_a_sign_of_life_wakes_it_as_well() {
         metrics: "{}".into(),
         seen: Some(String::new()),
         generation: 1,
+        adds: rs1_telemetry::batch::Adds::default(),
     };
-    all(&db, [rs1_store::telemetry::write_rollups(&[row], 0).unwrap()]);
+    all(&db, [rs1_store::telemetry::write_rollups(&[row], 0, None).unwrap()]);
     assert_eq!(due(&db, 5), [1]);
 }
 

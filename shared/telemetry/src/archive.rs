@@ -28,28 +28,49 @@ pub struct ArchiveObject {
     pub label: Option<String>,
 }
 
+/// A message as it is archived.
+pub struct Line<'a> {
+    message: &'a Message,
+    text: String,
+}
+
+impl<'a> Line<'a> {
+    /// The message's line, with the line feed.
+    pub fn of(message: &'a Message) -> Self {
+        let mut text = message.to_line();
+        text.push('\n');
+        Self { message, text }
+    }
+
+    /// Its bytes.
+    pub fn bytes(&self) -> u64 {
+        u64::try_from(self.text.len()).unwrap_or(u64::MAX)
+    }
+}
+
 /// The objects of these messages, one for each hour in which the broker received some.
 ///
 /// The same messages in another order give the same objects.
-pub fn objects_of<'a>(messages: impl IntoIterator<Item = &'a Message>) -> Vec<ArchiveObject> {
-    let mut hours: BTreeMap<i64, Vec<&Message>> = BTreeMap::new();
-    for message in messages {
-        hours.entry(message.received_at.hour()).or_default().push(message);
+pub fn objects_of<'a>(lines: impl IntoIterator<Item = Line<'a>>) -> Vec<ArchiveObject> {
+    let mut hours: BTreeMap<i64, Vec<Line<'a>>> = BTreeMap::new();
+    for line in lines {
+        hours.entry(line.message.received_at.hour()).or_default().push(line);
     }
-    hours.into_iter().map(|(hour, messages)| object_of(hour, messages)).collect()
+    hours.into_iter().map(|(hour, lines)| object_of(hour, lines)).collect()
 }
 
-fn object_of(hour: i64, mut messages: Vec<&Message>) -> ArchiveObject {
-    messages.sort_by(|a, b| (a.received_at, &a.device, &a.id).cmp(&(b.received_at, &b.device, &b.id)));
-    let label = label(messages.iter().map(|message| &message.device));
+fn object_of(hour: i64, mut lines: Vec<Line<'_>>) -> ArchiveObject {
+    lines.sort_by(|Line { message: a, .. }, Line { message: b, .. }| {
+        (a.received_at, &a.device, &a.id).cmp(&(b.received_at, &b.device, &b.id))
+    });
+    let label = label(lines.iter().map(|line| &line.message.device));
     let mut digest = Sha256::new();
     let mut body = String::new();
-    for message in messages {
+    for Line { message, text } in lines {
         digest.update(message.device.as_str());
         digest.update(&message.id);
         digest.update([0]);
-        body.push_str(&message.to_line());
-        body.push('\n');
+        body.push_str(&text);
     }
     let digest = hex::encode(digest.finalize().get(..10).unwrap_or_default());
     ArchiveObject { key: format!("{}00-{digest}.ndjson.gz", folder(hour)), body, label }
@@ -124,7 +145,7 @@ mod tests {
     use crate::queued::tests::{NOW, message_at};
 
     fn only(messages: &[Message]) -> ArchiveObject {
-        let [object] = objects_of(messages).try_into().unwrap();
+        let [object] = objects_of(messages.iter().map(Line::of)).try_into().unwrap();
         object
     }
 
@@ -138,7 +159,7 @@ mod tests {
         assert!(object.key.starts_with("telemetry/2025-11-21/02/00-"), "{}", object.key);
         assert!(object.key.ends_with(".ndjson.gz"));
         assert_eq!(object.body.lines().count(), 3);
-        assert_eq!(objects_of(&[]), []);
+        assert_eq!(objects_of([]), []);
         assert_ne!(only(&messages(2)).key, object.key);
     }
 
@@ -151,7 +172,7 @@ mod tests {
             .zip(0..)
             .map(|(at, n)| message_at(&format!("m{n}"), NOW, *at, &json!({})))
             .collect();
-        let objects = objects_of(&messages);
+        let objects = objects_of(messages.iter().map(Line::of));
         let folders: Vec<_> = objects.iter().map(|object| object.key.get(10..24).unwrap()).collect();
         assert_eq!(folders, ["2025-11-21/01/", "2025-11-21/02/", "2025-11-21/03/", "2025-11-21/04/"]);
         assert_eq!(

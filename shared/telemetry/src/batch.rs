@@ -7,8 +7,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use rs1_domain::DeviceId;
+use serde::Serialize;
 
 use crate::alert::{self, Signal};
+use crate::archive::Line;
 use crate::event::{self, Event};
 use crate::rollup::{Merge, Rollup, Unreadable};
 use crate::{Message, archive};
@@ -46,6 +48,27 @@ pub struct Write {
     pub rollup: Rollup,
     /// The generation that it will be.
     pub generation: i64,
+    /// What that adds to what was counted before.
+    pub adds: Adds,
+}
+
+/// What a rollup was given, for whoever counts what came.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Adds {
+    /// Messages that are new.
+    pub messages: u64,
+    /// Messages that had been counted before.
+    pub duplicates: u64,
+    /// Bytes of the new ones' lines in the archive, before compression.
+    pub bytes: u64,
+}
+
+impl Adds {
+    /// Takes a message's line in, which is new.
+    pub fn count(&mut self, line: &Line<'_>) {
+        self.messages = self.messages.saturating_add(1);
+        self.bytes = self.bytes.saturating_add(line.bytes());
+    }
 }
 
 /// What to do with a batch.
@@ -100,8 +123,8 @@ enum Held {
     Unknown,
     /// It takes no more messages; ids of those that came.
     Sealed(Vec<String>),
-    /// As it is now; the generation that is stored; whether it is not as it is stored.
-    Open(Rollup, i64, bool),
+    /// As it is now; the generation that is stored; what it was given since.
+    Open(Rollup, i64, Adds),
 }
 
 impl Intake {
@@ -130,8 +153,8 @@ impl Intake {
         for (key, slot) in slots {
             let held = match slot {
                 Slot::Sealed => Held::Sealed(Vec::new()),
-                Slot::Empty => Held::Open(Rollup::default(), 0, false),
-                Slot::Open(rollup, generation) => Held::Open(rollup, generation, false),
+                Slot::Empty => Held::Open(Rollup::default(), 0, Adds::default()),
+                Slot::Open(rollup, generation) => Held::Open(rollup, generation, Adds::default()),
             };
             self.held.insert(key, held);
         }
@@ -146,6 +169,7 @@ impl Intake {
     pub fn take(&mut self, messages: &[Message]) -> Taken {
         let mut taken = Taken::default();
         let mut fresh = Vec::new();
+        let mut lines = Vec::new();
         let mut current = Vec::new();
         for (place, message) in messages.iter().enumerate() {
             let (new, count) = match self.held.get_mut(&key_of(message)) {
@@ -157,14 +181,19 @@ impl Intake {
                     let new = !ids.contains(&message.id);
                     if new {
                         ids.push(message.id.clone());
+                        lines.push(Line::of(message));
                     }
                     (new, &mut taken.late)
                 }
-                Some(Held::Open(rollup, _, changed)) => {
+                Some(Held::Open(rollup, _, adds)) => {
                     let new = rollup.merge(message) == Merge::Counted;
-                    *changed |= new;
                     if new {
+                        let line = Line::of(message);
+                        adds.count(&line);
+                        lines.push(line);
                         current.push(message);
+                    } else {
+                        adds.duplicates = adds.duplicates.saturating_add(1);
                     }
                     (new, &mut taken.counted)
                 }
@@ -183,7 +212,7 @@ impl Intake {
             }
         }
         taken.events = fresh.iter().flat_map(|message| event::events_of(message)).collect();
-        taken.archive = archive::objects_of(fresh);
+        taken.archive = archive::objects_of(lines);
         taken
     }
 
@@ -196,8 +225,8 @@ impl Intake {
     /// What is to be written: the rollups that are not as they are stored.
     pub fn writes(self) -> Vec<Write> {
         let changed = |(key, held)| match held {
-            Held::Open(rollup, generation, true) => {
-                Some(Write { key, rollup, generation: generation.saturating_add(1) })
+            Held::Open(rollup, generation, adds) if adds.messages > 0 => {
+                Some(Write { key, rollup, generation: generation.saturating_add(1), adds })
             }
             _ => None,
         };

@@ -16,10 +16,12 @@ use rs1_domain::port::{Archive, Bucket, Encoding, NewObject, Packs, PortError, S
 use rs1_domain::{DeviceId, UnixMillis, json};
 use rs1_store::objects::PATIENCE;
 use rs1_store::rollups::{event_row, load, write};
+use rs1_store::sql::run;
+use rs1_store::tallies::{self, Compacted, Door, Tally};
 use rs1_store::{seals, telemetry};
 use rs1_telemetry::Rollup;
-use rs1_telemetry::archive::folder;
-use rs1_telemetry::batch::{Key, Slot, Write, key_of};
+use rs1_telemetry::archive::{Line, folder};
+use rs1_telemetry::batch::{Adds, Key, Slot, Write, key_of};
 use rs1_telemetry::event::events_of;
 use rs1_telemetry::pack::{self, Head, Kind, Manifest, Pack, Part};
 use rs1_telemetry::rollup::Merge;
@@ -306,16 +308,17 @@ impl<P: Ports> Run<'_, P> {
                     Slot::Open(rollup, generation) => (rollup, generation),
                 };
                 let begin = packed.messages.partition_point(|message| message.device < key.0);
-                let (device, known) = (&key.0, rollup.messages);
+                let (device, mut adds) = (&key.0, Adds::default());
                 for message in packed.messages.iter().skip(begin).take_while(|other| other.device == *device)
                 {
                     if message.event_time().hour() == key.1 && rollup.merge(message) == Merge::Counted {
                         self.done.repaired = self.done.repaired.saturating_add(1);
+                        adds.count(&Line::of(message));
                         events.extend(events_of(message).iter().map(event_row));
                     }
                 }
-                if rollup.messages > known {
-                    writes.push(Write { key, rollup, generation: generation.saturating_add(1) });
+                if adds.messages > 0 {
+                    writes.push(Write { key, rollup, generation: generation.saturating_add(1), adds });
                 }
             }
         }
@@ -329,7 +332,7 @@ impl<P: Ports> Run<'_, P> {
             seals::mark(&late).map_err(unwritable)?,
         ];
         // Those that somebody else wrote in between were known to them, or the next run finds them.
-        write(&self.world.db, writes, beside, PATIENCE).await.map(drop)
+        write(&self.world.db, writes, beside, PATIENCE, Door::Archive, Tally::default()).await.map(drop)
     }
 
     /// Looks whether the packs have every line of their sources, and says so.
@@ -364,7 +367,12 @@ impl<P: Ports> Run<'_, P> {
             encoding: Encoding::Identity,
             label: None,
         };
-        self.world.archives.put_new(new).await?;
+        if self.world.archives.put_new(new).await? {
+            let Head { lines: messages, duplicates, read_bytes: bytes, .. } = sum;
+            let objects = length(keys.len());
+            let done = Compacted { hours: 1, messages, duplicates, bytes, objects };
+            run(&self.world.db, [tallies::compacted(&done)]).await?;
+        }
         self.done.packed = self.done.packed.saturating_add(sum.lines);
         self.done.duplicates = self.done.duplicates.saturating_add(sum.duplicates);
         Ok(())

@@ -18,6 +18,7 @@ use rs1_store::sql::{first_row, rows, run};
 use rs1_store::telemetry::{self, RollupRow, RollupSlot, Written};
 use rs1_telemetry::Rollup;
 use rs1_telemetry::archive::{FOLDERS, folder};
+use rs1_telemetry::batch::Adds;
 use rs1_telemetry::pack::{self, Part};
 use rs1_telemetry::queued::received_hours;
 
@@ -195,7 +196,7 @@ impl<P: Ports> Run<'_, P> {
                 }
             }
             if !anew.is_empty() || !gone.is_empty() {
-                let mut statements = vec![written(telemetry::write_rollups(&anew, PATIENCE))?];
+                let mut statements = vec![written(telemetry::write_rollups(&anew, PATIENCE, None))?];
                 statements.extend(gone.iter().map(|row| seals::delete(&row.device_id, hour, row.generation)));
                 let mut lost: Vec<_> = anew.iter().chain(&gone).map(|row| row.device_id.clone()).collect();
                 let mut outcomes = db.batch(statements).await?.into_iter();
@@ -248,5 +249,6 @@ fn row_of(device_id: DeviceId, hour: i64, rollup: &Rollup, there: Option<&Rollup
         metrics: rollup.metrics_column(),
         seen: there.and_then(|row| row.seen.as_ref()).map(|_| rollup.seen_column().to_owned()),
         generation: there.map_or(0, |row| row.generation).saturating_add(1),
+        adds: Adds::default(),
     }
 }

@@ -152,6 +152,8 @@ pub enum Admin {
     FleetErrors,
     /// What somebody tried: `history` tells.
     SecurityLog,
+    /// How the fleet and the pipeline are, for Prometheus: `history` tells.
+    Metrics,
 }
 
 /// Every route there is.
@@ -198,6 +200,7 @@ pub const ROUTES: &[Route] = &[
     get("/api/admin/users", Endpoint::Operator(Admin::Users)),
     get("/api/admin/stats", Endpoint::Operator(Admin::Stats)),
     get("/api/admin/security-log", Endpoint::Operator(Admin::SecurityLog)),
+    get("/api/admin/metrics", Endpoint::Operator(Admin::Metrics)),
     get("/api/admin/telemetry/health", Endpoint::Operator(Admin::FleetHealth)),
     get("/api/admin/telemetry/metrics", Endpoint::Operator(Admin::FleetMetrics)),
     get("/api/admin/telemetry/errors", Endpoint::Operator(Admin::FleetErrors)),
@@ -473,7 +476,7 @@ async fn for_operator<P: Ports>(
         Admin::FleetMetrics => fleet::metrics(db, request).await,
         Admin::FleetErrors => fleet::errors(db, request).await,
         // As with people's: that worker looks at the token for itself.
-        Admin::SecurityLog => {
+        Admin::SecurityLog | Admin::Metrics => {
             let headers = &["accept", "authorization", "cf-access-jwt-assertion"];
             Ok(world.history.pass(request, headers).await?)
         }

@@ -138,7 +138,8 @@ impl Scene {
                 | Admin::FleetHealth
                 | Admin::FleetMetrics
                 | Admin::FleetErrors
-                | Admin::SecurityLog => (&[], Vec::new()),
+                | Admin::SecurityLog
+                | Admin::Metrics => (&[], Vec::new()),
             },
             Endpoint::Health | Endpoint::Stranger(_) => (&[], Vec::new()),
         }

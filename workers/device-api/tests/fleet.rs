@@ -64,10 +64,11 @@ impl Cloud {
                 metrics: json!({"b": [1, value, value, value, value], "x.own": [1, 1, 1, 1, 1]}).to_string(),
                 seen: None,
                 generation,
+                adds: rs1_telemetry::batch::Adds::default(),
             }
         };
         let rows: Vec<_> = devices.iter().enumerate().map(row).collect();
-        self.run(write_rollups(&rows, 0).unwrap());
+        self.run(write_rollups(&rows, 0, None).unwrap());
     }
 
     fn said(&self, device: &DeviceId, at: UnixMillis, kind: &str, count: i64) {

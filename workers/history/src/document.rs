@@ -2,15 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use rs1_domain::http::CSV;
+use rs1_domain::http::{CSV, METRICS};
 use rs1_domain::limits::{PAGE_DEFAULT, PAGE_MAX};
 use rs1_domain::problem::Kind as ProblemKind;
 use rs1_domain::security::{SecurityKind, Severity};
 use rs1_domain::{DeviceId, UnixMillis};
 use rs1_openapi::{Caller, Operation, Tag, sample};
 use rs1_store::alerts::Status;
+use rs1_store::fleet::{DeviceStats, FleetHealth};
 use rs1_store::security::SecurityRow;
 use rs1_store::sql::Page;
+use rs1_store::tallies::Upkeep;
 use rs1_telemetry::alert::Kind as AlertKind;
 use rs1_telemetry::event::Kind;
 use schemars::JsonSchema;
@@ -18,6 +20,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::format::Document;
+use crate::handlers::metrics::{Measured, render};
 use crate::handlers::telemetry::{Head, ITEMS, MOST_ITEMS, Resolution, ShownMessage, ShownMetric, ShownSpan};
 use crate::handlers::{alerts, events};
 
@@ -47,7 +50,7 @@ enum Line {
 /// Every operation.
 pub fn operations() -> Vec<Operation> {
     let health = Operation::get("/api/history/health", "historyHealth", "How this worker is");
-    vec![sample::health(health), telemetry(), events(), alerts(), acknowledge(), security_log()]
+    vec![sample::health(health), telemetry(), events(), alerts(), acknowledge(), security_log(), metrics()]
 }
 
 fn events() -> Operation {
@@ -243,6 +246,30 @@ fn security_log() -> Operation {
         .refuses_faults(&[("?severity", "must be info, warning or high")])
 }
 
+fn metrics() -> Operation {
+    let health = FleetHealth {
+        counted_at: sample::NOW,
+        devices: DeviceStats { total: 2, online: 1, active_24h: 1, provisioned: 2, owned: 1 },
+        alerts: Vec::new(),
+        versions: Vec::new(),
+    };
+    let measured = Measured {
+        fleet: health,
+        came: Vec::new(),
+        opened: Vec::new(),
+        upkeep: Upkeep::default(),
+        hour: None,
+        crons: Vec::new(),
+    };
+    Operation::get("/api/admin/metrics", "adminMetrics", "Metrics for Prometheus")
+        .of(Tag::Operations, Caller::Operator)
+        .about(
+            "Text format 0.0.4: the fleet, and what comes of its telemetry. Each metric says what it counts, and when that is not exact. Prometheus              presents a service token of Access, and is audited as anybody; once a minute is often enough.",
+        )
+        .answers_text(200, "The metrics", METRICS, &render(&measured))
+        .refuses_faults(&[("?period", "is not known; known are ")])
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -262,13 +289,15 @@ mod tests {
             Route::Alerts(device),
             Route::Acknowledge(device, "alr-1"),
             Route::SecurityLog,
+            Route::Metrics,
         ]
         .map(|route| match route {
             Route::Health
             | Route::Telemetry(_)
             | Route::Events(_)
             | Route::Alerts(_)
-            | Route::SecurityLog => (route.pattern(), "GET"),
+            | Route::SecurityLog
+            | Route::Metrics => (route.pattern(), "GET"),
             Route::Acknowledge(..) => (route.pattern(), "POST"),
         });
         let described: BTreeSet<_> = operations()

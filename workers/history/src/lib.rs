@@ -1,4 +1,4 @@
-//! The history worker: what devices said, and what the security log says, for whoever may ask.
+//! The history worker: what devices said, what the security log says, and the metrics of all of it, for whoever may ask.
 //!
 //! It is apart from `telemetry`, which takes in what they say: that one is small and starts quickly, because devices and EMQX
 //! wait for it. What has to be done with it by the clock is done by `archive`. A path below `/api` belongs to `device-api`, since routes can have no wildcard in their middle; so `device-api`
@@ -30,6 +30,7 @@ mod worker {
     use rs1_domain::config::BadConfig;
     use rs1_platform::d1::D1;
     use rs1_platform::http_client::{HttpClient, WebCrypto};
+    use rs1_platform::kv::Kv;
     use rs1_platform::r2::R2;
     use rs1_platform::{Env, PerIsolate, RawRequest, RawResponse, Service};
 
@@ -54,6 +55,7 @@ mod worker {
     impl<'a> Ports for Runtime<'a> {
         type Database = D1<'a>;
         type Archive = R2<'a>;
+        type KeyValue = Kv<'a>;
         type Documents = HttpClient;
         type Signatures = WebCrypto;
     }
@@ -62,6 +64,7 @@ mod worker {
         World {
             db: D1::new(env, "DB"),
             archives: R2::new(env, "ARCHIVES"),
+            cache: Kv::new(env, "CACHE"),
             documents: HttpClient,
             signatures: WebCrypto,
             keys: KEYS.with(Rc::clone),

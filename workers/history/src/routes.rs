@@ -9,7 +9,7 @@ use rs1_domain::{Answer, Method, Problem, Request};
 use rs1_store::health;
 
 use crate::config::Config;
-use crate::handlers::{alerts, events, security_log, telemetry};
+use crate::handlers::{alerts, events, metrics, security_log, telemetry};
 use crate::world::{Ports, World};
 
 /// The request headers that this worker reads.
@@ -30,6 +30,8 @@ pub(crate) enum Route<'a> {
     Acknowledge(&'a str, &'a str),
     /// What somebody tried.
     SecurityLog,
+    /// How the fleet and the pipeline are, for Prometheus.
+    Metrics,
 }
 
 impl<'a> Route<'a> {
@@ -38,6 +40,7 @@ impl<'a> Route<'a> {
         match *segments.as_slice() {
             ["history", "health"] => Some(Self::Health),
             ["admin", "security-log"] => Some(Self::SecurityLog),
+            ["admin", "metrics"] => Some(Self::Metrics),
             ["devices", device, "telemetry"] if !device.is_empty() => Some(Self::Telemetry(device)),
             ["devices", device, "events"] if !device.is_empty() => Some(Self::Events(device)),
             ["devices", device, "alerts"] if !device.is_empty() => Some(Self::Alerts(device)),
@@ -64,6 +67,7 @@ impl<'a> Route<'a> {
             Self::Alerts(_) => "/api/devices/{id}/alerts",
             Self::Acknowledge(..) => "/api/devices/{id}/alerts/{alert}/ack",
             Self::SecurityLog => "/api/admin/security-log",
+            Self::Metrics => "/api/admin/metrics",
         }
     }
 }
@@ -104,14 +108,19 @@ async fn answer(
     }
     let config =
         config.map_err(|faults| Problem::unavailable(format!("configuration: {}", faults.0.join("; "))))?;
-    if route == Route::SecurityLog {
+    if matches!(route, Route::SecurityLog | Route::Metrics) {
         let World { documents, signatures, keys, .. } = world;
         operator::identify(request, &config.operators, keys, documents, signatures).await?;
-        return security_log::list(&world.db, request).await;
+        return match route {
+            Route::Metrics => metrics::show(&world.db, &world.cache, request).await,
+            _ => security_log::list(&world.db, request).await,
+        };
     }
     let person = person::identify(request, &config.access_tokens)?;
     match route {
-        Route::Health | Route::SecurityLog => Err(Problem::internal("that was answered above")),
+        Route::Health | Route::SecurityLog | Route::Metrics => {
+            Err(Problem::internal("that was answered above"))
+        }
         Route::Telemetry(device) => {
             telemetry::show(&world.db, &world.archives, &person, device, request).await
         }
@@ -132,6 +141,7 @@ mod tests {
         assert_eq!(Route::of("/api/history/health"), Some(Route::Health));
         assert_eq!(Route::of("/api/devices/x1/telemetry"), Some(Route::Telemetry("x1")));
         assert_eq!(Route::of("/api/admin/security-log"), Some(Route::SecurityLog));
+        assert_eq!(Route::of("/api/admin/metrics"), Some(Route::Metrics));
         assert_eq!(Route::of("/api/devices/x1/events"), Some(Route::Events("x1")));
         assert_eq!(Route::of("/api/devices/x1/alerts"), Some(Route::Alerts("x1")));
         assert_eq!(Route::of("/api/devices/x1/alerts/a2/ack"), Some(Route::Acknowledge("x1", "a2")));
@@ -153,6 +163,8 @@ mod tests {
             "/api/history/devices/x1/telemetry",
             "/api/history/admin/security-log",
             "/api/history/../admin/security-log",
+            "/api/history/admin/metrics",
+            "/api/history/../admin/metrics",
         ] {
             assert_eq!(Route::of(path), None, "{path}");
         }

@@ -4,13 +4,14 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use rs1_auth::jwt::KeyCache;
-use rs1_domain::port::{Archive, Database, DocumentSource, Packs, SignatureVerifier};
+use rs1_domain::port::{Archive, Database, DocumentSource, KeyValue, Packs, SignatureVerifier};
 
 /// Which implementation stands behind each port: the runtime's, or a test's.
 #[expect(missing_docs, reason = "`World` says what each is for")]
 pub trait Ports {
     type Database: Database;
     type Archive: Archive + Packs;
+    type KeyValue: KeyValue;
     type Documents: DocumentSource;
     type Signatures: SignatureVerifier;
 }
@@ -21,6 +22,8 @@ pub struct World<P: Ports> {
     pub db: P::Database,
     /// The R2 bucket of archives.
     pub archives: P::Archive,
+    /// The KV namespace of answers that are good for a minute.
+    pub cache: P::KeyValue,
     /// Fetches the operators' keys.
     pub documents: P::Documents,
     /// Verifies operators' tokens.

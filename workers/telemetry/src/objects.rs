@@ -16,6 +16,7 @@ use rs1_store::alerts;
 use rs1_store::objects::{self, ObjectRow, PATIENCE};
 use rs1_store::rollups::{event_row, load, write};
 use rs1_store::sql::{first_row, run};
+use rs1_store::tallies::{Door, Tally};
 use rs1_store::telemetry;
 use rs1_telemetry::alert::Register;
 use rs1_telemetry::batch::{self, Intake, Key};
@@ -54,6 +55,8 @@ struct Stretch {
     counted: u64,
     repeated: u64,
     refused: u64,
+    /// What is counted besides the rollups.
+    tally: Tally,
 }
 
 impl Stretch {
@@ -135,7 +138,8 @@ impl<P: Ports> Work<'_, P> {
             return self.delete("").await;
         };
         let refused = [Refused { place: 0, reason: format!("the rest cannot be read: {why}") }];
-        self.quarantine(self.row.position.saturating_add(stretch.bytes), b"", &refused).await?;
+        let new = self.quarantine(self.row.position.saturating_add(stretch.bytes), b"", &refused).await?;
+        stretch.tally.damaged = u64::from(new);
         stretch.refused = stretch.refused.saturating_add(1);
         self.row.state = "damaged".into();
         self.settle(stretch, false).await?;
@@ -182,12 +186,19 @@ impl<P: Ports> Work<'_, P> {
             }
         }
         let taken = stretch.intake.take(&read.messages);
-        let lines = read.messages.len().saturating_add(read.refused.len());
+        let malformed = read.refused.len();
+        let lines = read.messages.len().saturating_add(malformed);
         let refused = read.refused_with(&taken.unknown);
         let begins_at = self.row.position.saturating_add(stretch.bytes);
-        self.quarantine(begins_at, bytes, &refused).await?;
+        let tally = &mut stretch.tally;
+        if self.quarantine(begins_at, bytes, &refused).await? {
+            tally.malformed = tally.malformed.saturating_add(length(malformed));
+            tally.not_enrolled = tally.not_enrolled.saturating_add(length(taken.unknown.len()));
+        }
+        tally.late = tally.late.saturating_add(length(taken.late));
         for object in &taken.archive {
-            store(&self.world.archives, object).await?;
+            let stored = store(&self.world.archives, object).await?;
+            tally.objects = tally.objects.saturating_add(u64::from(stored));
             stretch.archived.push((object.key.clone(), length(object.body.len())));
         }
         for (device, signals) in taken.signals {
@@ -202,10 +213,10 @@ impl<P: Ports> Work<'_, P> {
         Ok(())
     }
 
-    /// Keeps lines that can never be taken, with the reasons.
-    async fn quarantine(&self, position: u64, bytes: &[u8], refused: &[Refused]) -> Result<(), PortError> {
+    /// Keeps lines that can never be taken, with the reasons. Whether they were not there yet.
+    async fn quarantine(&self, position: u64, bytes: &[u8], refused: &[Refused]) -> Result<bool, PortError> {
         if refused.is_empty() {
-            return Ok(());
+            return Ok(false);
         }
         let (key, document) =
             object::quarantine(self.key, &self.etag, self.uploaded, position, bytes, refused);
@@ -216,7 +227,7 @@ impl<P: Ports> Work<'_, P> {
             encoding: Encoding::Identity,
             label: None,
         };
-        self.world.archives.put_new(object).await.map(drop)
+        self.world.archives.put_new(object).await
     }
 
     /// Looks whether the archive has what it should, writes the rollups, and notes how far that is.
@@ -230,7 +241,11 @@ impl<P: Ports> Work<'_, P> {
         let end = self.row.position.saturating_add(stretch.bytes);
         let mut beside = beside(&stretch.events, stretch.register)?;
         mark_late(&stretch.intake.late(), &mut beside)?;
-        let mut lost = write(&self.world.db, stretch.intake.writes(), beside, PATIENCE).await?;
+        let writes = stretch.intake.writes();
+        let oldest_age = self.now.since(self.uploaded).max(0);
+        let known = Tally::repeated(stretch.repeated, &writes);
+        let tally = Tally { taken_at: Some(self.now), oldest_age, duplicates: known, ..stretch.tally };
+        let mut lost = write(&self.world.db, writes, beside, PATIENCE, Door::Objects, tally).await?;
         for _ in 0..ATTEMPTS {
             if lost.is_empty() {
                 break;
@@ -257,18 +272,22 @@ impl<P: Ports> Work<'_, P> {
         let mut intake = Intake::default();
         let (slots, _) = load(&self.world.db, lost).await?;
         intake.load(lost, slots);
-        let mut position = self.row.position;
+        let (mut position, mut repeated, mut late) = (self.row.position, 0_u64, 0_u64);
         while position < end {
             let bytes = opened.lines.next(PIECE).await?.ok_or_else(gone)?;
             position = position.saturating_add(length(bytes.len()));
             let mut messages = object::read_lines(&bytes, self.uploaded).messages;
             // In order, as everything that was lost is.
             messages.retain(|message| lost.binary_search(&batch::key_of(message)).is_ok());
-            intake.take(&messages);
+            let taken = intake.take(&messages);
+            repeated = repeated.saturating_add(length(taken.repeated));
+            late = late.saturating_add(length(taken.late));
         }
         let mut beside = Vec::new();
         mark_late(&intake.late(), &mut beside)?;
-        write(&self.world.db, intake.writes(), beside, PATIENCE).await
+        let writes = intake.writes();
+        let tally = Tally { duplicates: Tally::repeated(repeated, &writes), late, ..Tally::default() };
+        write(&self.world.db, writes, beside, PATIENCE, Door::Objects, tally).await
     }
 
     async fn save(&mut self, held: bool) -> Result<(), PortError> {

@@ -5,7 +5,7 @@
 //! hold up the others; what could not be done for a reason that may pass is delivered again.
 //!
 //! Messages cost two statements a batch, whatever its size: one that reads the rollups they are
-//! about, one that writes them (and, by trigger, the registry); others go along only if they tell of events or change alerts. Between the two, what is new goes to
+//! about, one that writes them (and, by trigger, the registry and the tally of what came); others go along only if they tell of events or change alerts. Between the two, what is new goes to
 //! the archive. See [`rs1_telemetry`] for why that order loses nothing and counts nothing twice.
 
 use std::collections::BTreeMap;
@@ -19,10 +19,11 @@ use rs1_store::alerts;
 use rs1_store::{seals, security};
 
 use rs1_store::rollups::{OpenAlerts, event_row, load, row_of};
+use rs1_store::tallies::{Door, Tally};
 use rs1_store::telemetry::{self, Written};
 use rs1_telemetry::alert::{Alert, Register, Signal};
 use rs1_telemetry::archive::{self, ArchiveObject};
-use rs1_telemetry::batch::{self, Key, Plan};
+use rs1_telemetry::batch::{self, Key, Plan, Taken};
 use rs1_telemetry::object::{self, News};
 use rs1_telemetry::{Message, Queued};
 use serde_json::json;
@@ -54,37 +55,11 @@ struct Sorted {
 pub async fn consume(batch: &Batch, world: &World<impl Ports>) -> Settlement {
     let Batch { deliveries, now, .. } = batch;
     let now = *now;
-    let mut sorted = sort(deliveries);
+    let sorted = sort(deliveries);
     let mut again = Vec::new();
     let mut notes = Vec::new();
 
-    match ingest(&sorted.messages, world).await {
-        Ok(Ingested { plan, left }) => {
-            let taken = plan.taken;
-            let place = |index: &usize| sorted.message_places.get(*index).copied();
-            sorted.poison.extend(
-                taken
-                    .unknown
-                    .iter()
-                    .filter_map(place)
-                    .map(|place| (place, "device: not enrolled".to_owned())),
-            );
-            notes.push(format!(
-                "{} counted, {} repeated, {} late, {} unknown",
-                taken.counted,
-                taken.repeated,
-                taken.late,
-                taken.unknown.len()
-            ));
-            if let Some(left) = left {
-                notes.push(left);
-            }
-        }
-        Err(error) => {
-            notes.push(format!("{} messages to be delivered again: {error}", sorted.messages.len()));
-            again.extend(&sorted.message_places);
-        }
-    }
+    let mut damaged = Vec::new();
     for (place, key) in &sorted.archived {
         match recount(key, world).await {
             Ok(()) => notes.push(format!("counted {key}")),
@@ -92,7 +67,41 @@ pub async fn consume(batch: &Batch, world: &World<impl Ports>) -> Settlement {
                 notes.push(format!("{key} to be counted later: {error}"));
                 again.push(*place);
             }
-            Err(Recount::Never(reason)) => sorted.poison.push((*place, reason)),
+            Err(Recount::Never(reason)) => damaged.push((*place, reason)),
+        }
+    }
+    let prepared = prepare(&sorted.messages, world, now).await;
+    // Before the messages are counted, so that it is counted with them.
+    let mut aside = Aside { deliveries, archives: &world.archives, now, notes, again };
+    let mut tally = Tally {
+        malformed: aside.put(&sorted.poison).await,
+        damaged: aside.put(&damaged).await,
+        ..Tally::default()
+    };
+    if let Ok(Prepared { plan, .. }) = &prepared {
+        let places = plan.taken.unknown.iter().filter_map(|index| sorted.message_places.get(*index));
+        let unknown: Vec<_> = places.map(|place| (*place, "device: not enrolled".to_owned())).collect();
+        tally.not_enrolled = aside.put(&unknown).await;
+    }
+    let Aside { mut notes, mut again, .. } = aside;
+    match ingest(&sorted.messages, prepared, tally, world).await {
+        Ok(Ingested { taken, left }) => {
+            if !sorted.messages.is_empty() {
+                notes.push(format!(
+                    "{} counted, {} repeated, {} late, {} unknown",
+                    taken.counted,
+                    taken.repeated,
+                    taken.late,
+                    taken.unknown.len()
+                ));
+            }
+            if let Some(left) = left {
+                notes.push(left);
+            }
+        }
+        Err(error) => {
+            notes.push(format!("{} messages to be delivered again: {error}", sorted.messages.len()));
+            again.extend(&sorted.message_places);
         }
     }
     let mut lines = objects::LINES;
@@ -114,20 +123,11 @@ pub async fn consume(batch: &Batch, world: &World<impl Ports>) -> Settlement {
             }
         }
     }
-    for (place, reason) in &sorted.poison {
-        let Some(delivery) = deliveries.get(*place) else { continue };
-        match quarantine(delivery, reason, &world.archives, now).await {
-            Ok(()) => notes.push(format!("{} quarantined: {reason}", delivery.id)),
-            Err(error) => {
-                notes.push(format!("quarantine: {error}"));
-                again.push(*place);
-            }
-        }
-    }
 
     let attempts = |place: &usize| deliveries.get(*place).map_or(1, |delivery| delivery.attempts);
     let mut retries: Vec<_> = again.iter().map(|place| Retry::after(*place, attempts(place))).collect();
     retries.sort_by_key(|retry| retry.index);
+    retries.dedup_by_key(|retry| retry.index);
     Settlement { retries, log: (!notes.is_empty()).then(|| notes.join("; ")) }
 }
 
@@ -159,29 +159,65 @@ fn sort(deliveries: &[Delivery]) -> Sorted {
     sorted
 }
 
+/// Messages that are archived, and what is to be written.
+struct Prepared {
+    plan: Plan,
+    alerts: OpenAlerts,
+    tally: Tally,
+}
+
 /// What became of a batch's messages.
 struct Ingested {
-    plan: Plan,
+    taken: Taken,
     /// If the rollups could not be written now: how that is made up for.
     left: Option<String>,
 }
 
-/// Reads the rollups, archives what is new, writes the rollups.
+/// Reads the rollups, and archives what is new.
 ///
 /// # Errors
 /// When nothing is done yet that a second delivery would do twice: the messages are to be delivered
 /// again.
-async fn ingest(messages: &[Message], world: &World<impl Ports>) -> Result<Ingested, PortError> {
-    if messages.is_empty() {
-        return Ok(Ingested { plan: Plan::default(), left: None });
-    }
+async fn prepare(
+    messages: &[Message],
+    world: &World<impl Ports>,
+    now: UnixMillis,
+) -> Result<Prepared, PortError> {
+    let Some(oldest) = messages.iter().map(|message| message.received_at).min() else {
+        return Ok(Prepared { plan: Plan::default(), alerts: OpenAlerts::new(), tally: Tally::default() });
+    };
     let (slots, alerts) = load(&world.db, &batch::keys(messages)).await?;
     let plan = batch::plan(messages, slots);
+    let mut tally = Tally { taken_at: Some(now), oldest_age: now.since(oldest).max(0), ..Tally::of(&plan) };
     for object in &plan.taken.archive {
-        store(&world.archives, object).await?;
+        let stored = store(&world.archives, object).await?;
+        tally.objects = tally.objects.saturating_add(u64::from(stored));
     }
-    let Err(error) = count(&world.db, messages, &plan, alerts).await else {
-        return Ok(Ingested { plan, left: None });
+    Ok(Prepared { plan, alerts, tally })
+}
+
+/// Writes the rollups of messages that are archived, and counts what else came.
+///
+/// # Errors
+/// As [`prepare`], which may have failed already.
+async fn ingest(
+    messages: &[Message],
+    prepared: Result<Prepared, PortError>,
+    aside: Tally,
+    world: &World<impl Ports>,
+) -> Result<Ingested, PortError> {
+    let Prepared { plan, alerts, tally } = match prepared {
+        Ok(prepared) => prepared,
+        Err(error) => {
+            // What is in quarantine does not come again. If it cannot be counted either, it is not.
+            let _ = count(&world.db, &[], &Plan::default(), OpenAlerts::new(), Some(aside)).await;
+            return Err(error);
+        }
+    };
+    let Tally { malformed, not_enrolled, damaged, .. } = aside;
+    let tally = Tally { malformed, not_enrolled, damaged, ..tally };
+    let Err(error) = count(&world.db, messages, &plan, alerts, Some(tally)).await else {
+        return Ok(Ingested { taken: plan.taken, left: None });
     };
     // The messages are in the archive. If they were delivered again they might come in other
     // company, so under another key, and be archived twice; so the objects are named instead.
@@ -190,7 +226,7 @@ async fn ingest(messages: &[Message], world: &World<impl Ports>) -> Result<Inges
     let named =
         keys.into_iter().map(|key| Sending { message: Queued::Archived(key).to_json(), delay_seconds: 0 });
     world.queue.send_all(&named.collect::<Vec<_>>()).await?;
-    Ok(Ingested { plan, left })
+    Ok(Ingested { taken: plan.taken, left })
 }
 
 /// What the messages change about their devices' alerts.
@@ -205,7 +241,8 @@ fn changed_alerts(signals: &BTreeMap<DeviceId, Vec<Signal>>, open: OpenAlerts) -
     register.changed()
 }
 
-pub(crate) async fn store(archives: &impl Bucket, object: &ArchiveObject) -> Result<(), PortError> {
+/// Archives an object. Whether it was not there yet.
+pub(crate) async fn store(archives: &impl Bucket, object: &ArchiveObject) -> Result<bool, PortError> {
     let object = NewObject {
         key: &object.key,
         body: object.body.as_bytes(),
@@ -214,19 +251,23 @@ pub(crate) async fn store(archives: &impl Bucket, object: &ArchiveObject) -> Res
         label: object.label.as_deref(),
     };
     // That it exists already means that this very batch was archived by an earlier delivery.
-    archives.put_new(object).await.map(|_| ())
+    archives.put_new(object).await
 }
 
 /// Writes rollups, and with them events and alerts; rollups that somebody else changed in between are read and merged again. Events
-/// and alerts are not: who else wrote the same ones wrote the same, and an alert that went on meanwhile has newer news.
+/// and alerts are not: who else wrote the same ones wrote the same, and an alert that went on meanwhile has newer news. Without a tally,
+/// because another delivery has counted what it found, only what is new is counted.
 async fn count(
     db: &impl Database,
     messages: &[Message],
     plan: &Plan,
     open: OpenAlerts,
+    tally: Option<Tally>,
 ) -> Result<(), PortError> {
     let unwritable = |error: json::Error| PortError::new("write_rollups", error.to_string());
     let (mut writes, events) = (plan.writes.clone(), &plan.taken.events);
+    let first = tally.is_some();
+    let mut tally = tally.unwrap_or_default();
     let mut beside = Vec::new();
     mark_late(&plan.late, &mut beside)?;
     let changed = changed_alerts(&plan.taken.signals, open);
@@ -240,11 +281,17 @@ async fn count(
         );
     }
     for _ in 0..ATTEMPTS {
-        if writes.is_empty() && beside.is_empty() {
+        if writes.is_empty() && beside.is_empty() && tally.is_empty() {
             return Ok(());
         }
+        if !first {
+            for write in &mut writes {
+                write.adds.duplicates = 0;
+            }
+        }
         let rows: Vec<_> = writes.iter().map(row_of).collect();
-        let mut statements = vec![telemetry::write_rollups(&rows, AT_ONCE).map_err(unwritable)?];
+        let counted = Some((Door::Webhook, &tally));
+        let mut statements = vec![telemetry::write_rollups(&rows, AT_ONCE, counted).map_err(unwritable)?];
         statements.append(&mut beside);
         let outcomes = db.batch(statements).await?;
         let outcome = outcomes.first().ok_or_else(|| PortError::new("write_rollups", "no outcome"))?;
@@ -262,6 +309,7 @@ async fn count(
         }
         let again = batch::plan(&lost, load(db, &batch::keys(&lost)).await?.0);
         mark_late(&again.late, &mut beside)?;
+        tally = if first { Tally::of(&again) } else { Tally::default() };
         writes = again.writes;
     }
     if writes.is_empty() && beside.is_empty() {
@@ -296,7 +344,7 @@ async fn recount(key: &str, world: &World<impl Ports>) -> Result<(), Recount> {
     let messages = archive::read_object(&body).map_err(Recount::Never)?;
     let (slots, alerts) = load(&world.db, &batch::keys(&messages)).await.map_err(Recount::Later)?;
     let plan = batch::plan(&messages, slots);
-    count(&world.db, &messages, &plan, alerts).await.map_err(Recount::Later)
+    count(&world.db, &messages, &plan, alerts, None).await.map_err(Recount::Later)
 }
 
 /// Writes security events and counts failed authentications, in one transaction.
@@ -313,13 +361,44 @@ async fn log_security(sorted: &Sorted, world: &World<impl Ports>, now: UnixMilli
     world.db.batch(statements).await.map(|_| ())
 }
 
-/// Keeps what can never be processed, with the reason, for a person to look at.
+/// Puts messages into quarantine.
+struct Aside<'a, B: Bucket> {
+    deliveries: &'a [Delivery],
+    archives: &'a B,
+    now: UnixMillis,
+    notes: Vec<String>,
+    again: Vec<usize>,
+}
+
+impl<B: Bucket> Aside<'_, B> {
+    /// Keeps what can never be processed, each at its place with the reason, for a person to look at. How many were not there yet: what an
+    /// earlier delivery put there it has counted.
+    async fn put(&mut self, poison: &[(usize, String)]) -> u64 {
+        let mut put = 0_u64;
+        for (place, reason) in poison {
+            let Some(delivery) = self.deliveries.get(*place) else { continue };
+            match quarantine(delivery, reason, self.archives, self.now).await {
+                Ok(new) => {
+                    self.notes.push(format!("{} quarantined: {reason}", delivery.id));
+                    put = put.saturating_add(u64::from(new));
+                }
+                Err(error) => {
+                    self.notes.push(format!("quarantine: {error}"));
+                    self.again.push(*place);
+                }
+            }
+        }
+        put
+    }
+}
+
+/// Keeps a message, unless it is kept already.
 async fn quarantine(
     delivery: &Delivery,
     reason: &str,
     archives: &impl Bucket,
     now: UnixMillis,
-) -> Result<(), PortError> {
+) -> Result<bool, PortError> {
     let key = archive::quarantine_key(&delivery.id, now);
     let document = json!({
         "queue_message_id": delivery.id,
@@ -336,5 +415,5 @@ async fn quarantine(
         encoding: Encoding::Identity,
         label: None,
     };
-    archives.put_new(object).await.map(|_| ())
+    archives.put_new(object).await
 }

@@ -4,52 +4,18 @@
 //! costs the same however many devices there are.
 
 use litemap::LiteMap;
+use rs1_api::kept::kept;
 use rs1_api::query::Query;
 use rs1_domain::port::{Database, KeyValue};
-use rs1_domain::time::{DAY, HOUR};
+use rs1_domain::time::HOUR;
 use rs1_domain::{Answer, Problem, Request, UnixMillis, json};
-use rs1_store::fleet::{
-    self, AlertCounts, DeviceStats, ErrorCount, HourRow, MetricSum, TroubledDevice, VersionCounts,
-};
+use rs1_store::fleet::{self, ErrorCount, HEALTH, HourRow, MetricSum, TroubledDevice};
 use rs1_store::hours::WORST;
 use rs1_store::sql::{rows, run};
 use serde::Serialize;
 
-use crate::handlers::kept::kept;
-
-/// The key of the fleet's health in KV, and how long it is good, in seconds.
-const HEALTH: (&str, u32) = ("fleet-health", 60);
 /// Devices that are named as the most affected ones.
 const MOST_AFFECTED: u32 = 20;
-
-/// How the fleet is.
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[derive(Serialize)]
-pub(crate) struct FleetHealth {
-    /// When it was counted; at most a minute ago.
-    pub(crate) counted_at: UnixMillis,
-    /// The devices.
-    pub(crate) devices: DeviceStats,
-    /// The alerts that are not over, by type.
-    pub(crate) alerts: Vec<OpenAlerts>,
-    /// The devices by variant and version.
-    pub(crate) versions: Vec<VersionCounts>,
-}
-
-/// The alerts of a type that are not over.
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[derive(Serialize)]
-pub(crate) struct OpenAlerts {
-    /// What is wrong: `low_memory`, `device_offline` and so on.
-    #[serde(rename = "type")]
-    pub(crate) kind: String,
-    /// `warning` or `critical`.
-    pub(crate) severity: String,
-    /// Of which nobody said that they know.
-    pub(crate) open: i64,
-    /// Of which somebody did.
-    pub(crate) acknowledged: i64,
-}
 
 /// `GET …/health`: the devices, the alerts that are open and the versions that run, at most a minute old: it reads the whole registry, so its
 /// answer is kept in KV for whoever asks next.
@@ -58,20 +24,7 @@ pub(crate) struct OpenAlerts {
 /// 422 for parameters, 503 when the database fails.
 pub async fn health(db: &impl Database, cache: &impl KeyValue, request: &Request) -> Result<Answer, Problem> {
     Query::of(request).finish()?;
-    kept(cache, HEALTH, async || {
-        let [versions, alerts] = run(db, [fleet::versions(request.now.plus(-DAY)), fleet::alerts()]).await?;
-        let versions = rows::<VersionCounts>(&versions)?;
-        let open = |AlertCounts { kind, open, acknowledged }| OpenAlerts {
-            kind: kind.as_str().to_owned(),
-            severity: kind.severity().as_str().to_owned(),
-            open,
-            acknowledged,
-        };
-        let alerts = rows::<AlertCounts>(&alerts)?.into_iter().map(open).collect();
-        let devices = DeviceStats::of(&versions);
-        Ok(FleetHealth { counted_at: request.now, devices, alerts, versions })
-    })
-    .await
+    kept(cache, HEALTH, async || Ok(fleet::health(db, request.now).await?)).await
 }
 
 /// How long a time an answer is about.

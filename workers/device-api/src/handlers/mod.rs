@@ -14,5 +14,3 @@ pub mod tags;
 pub mod telemetry;
 pub mod transfers;
 pub mod zones;
-
-mod kept;

@@ -1,5 +1,6 @@
 //! What operators look after: people, the trail of a device, and the whole in numbers.
 
+use rs1_api::kept::kept;
 use rs1_api::query::Query;
 use rs1_domain::port::{Database, KeyValue};
 use rs1_domain::time::DAY;
@@ -11,7 +12,6 @@ use rs1_store::users::{self, UserSummary};
 use serde::Serialize;
 
 use crate::handlers::devices::parse_id;
-use crate::handlers::kept::kept;
 
 /// The key of the numbers in KV, and how long they are good, in seconds.
 const STATS: (&str, u32) = ("stats", 60);

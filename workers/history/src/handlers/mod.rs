@@ -2,5 +2,6 @@
 
 pub mod alerts;
 pub mod events;
+pub mod metrics;
 pub mod security_log;
 pub mod telemetry;

@@ -20,7 +20,7 @@ use rs1_domain::time::{DAY, HOUR, MINUTE};
 use rs1_domain::topic::Channel;
 use rs1_domain::wire::Envelope;
 use rs1_domain::{Answer, DeviceId, MacAddress, Method, Request, RequestId, SessionId, UnixMillis, UserId};
-use rs1_store::doubles::{AnySignature, Certificates, Counting, MemoryBucket};
+use rs1_store::doubles::{AnySignature, Certificates, Counting, MemoryBucket, MemoryKeyValue};
 use rs1_store::native::NativeDatabase;
 use rs1_store::telemetry::{RollupRow, write_rollups};
 use rs1_store::{Database, Param, Statement, devices};
@@ -39,6 +39,7 @@ pub struct Memory;
 impl Ports for Memory {
     type Database = NativeDatabase;
     type Archive = MemoryBucket;
+    type KeyValue = MemoryKeyValue;
     type Documents = Certificates;
     type Signatures = AnySignature;
 }
@@ -75,6 +76,7 @@ pub fn cloud() -> Cloud {
         world: World {
             db: NativeDatabase::new(),
             archives: MemoryBucket::default(),
+            cache: MemoryKeyValue::default(),
             documents: Certificates,
             signatures: AnySignature,
             keys: Rc::default(),
@@ -140,7 +142,7 @@ impl Cloud {
 
     /// Archives messages together, as the consumer does.
     pub fn archive(&self, messages: &[Message]) {
-        for object in archive::objects_of(messages) {
+        for object in archive::objects_of(messages.iter().map(archive::Line::of)) {
             let object = NewObject {
                 key: &object.key,
                 body: object.body.as_bytes(),
@@ -167,8 +169,9 @@ impl Cloud {
             metrics: rollup.metrics_column(),
             seen: Some(rollup.seen_column().to_owned()),
             generation: 1,
+            adds: rs1_telemetry::batch::Adds::default(),
         };
-        self.run(write_rollups(&[row], 0).unwrap());
+        self.run(write_rollups(&[row], 0, None).unwrap());
     }
 
     /// Two messages in each of the `hours` hours before now.

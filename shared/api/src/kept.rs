@@ -6,7 +6,10 @@ use rs1_domain::{Answer, Problem};
 use serde::Serialize;
 
 /// The answer that is kept under a key; or a new one, kept for so many seconds. What KV has lost or cannot say is made again.
-pub(super) async fn kept<T: Serialize>(
+///
+/// # Errors
+/// Those of `make`.
+pub async fn kept<T: Serialize>(
     cache: &impl KeyValue,
     (key, seconds): (&str, u32),
     make: impl AsyncFnOnce() -> Result<T, Problem>,
