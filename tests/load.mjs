@@ -33,12 +33,17 @@ const HELP = `npm run load [-- options]: loads the local stack and counts what a
   --faults LIST   faults of the devices, as rs1-fleet run takes them: then what may have arrived is told apart from
                   what must have
   --seed N        another fleet (1)
+  --collected     by the object: the broker's second configuration (emqx/README.md), and R2's S3 API
   --objects       no fleet and no broker: messages that come collected, in objects as EMQX writes them, through the telemetry
                   worker alone; --messages N (1000000) of --devices N (10000), and what the worker's memory is at most
   --help          this
 
 Exit status: 0 everything that was sent arrived once, 1 something is missing, doubled or refused, 2 wrong usage.
 `;
+
+/** Objects of collected telemetry that are not taken in yet. */
+const INCOMING = 'telemetry/incoming/';
+const S3_ACTION = 's3:optic_collected';
 
 const text = (value) => ({ type: 'string', default: String(value) });
 const USAGE = {
@@ -51,6 +56,7 @@ const USAGE = {
     mqtt: text('mixed'),
     faults: text(''),
     seed: text(1),
+    collected: { type: 'boolean', default: false },
     objects: { type: 'boolean', default: false },
     messages: text(1_000_000),
   },
@@ -70,6 +76,7 @@ await command(async () => {
     seed: number('seed', 2 ** 31),
     mqtt: values.mqtt,
     faults: values.faults,
+    collected: values.collected,
   };
   if (!['4', '5', 'mixed'].includes(plan.mqtt)) throw misuse(`--mqtt wants 4, 5 or mixed, not "${plan.mqtt}"`, HELP);
   const said = watchful(printer({ lines: 'none' }));
@@ -78,9 +85,9 @@ await command(async () => {
   // Every part has a process group of its own, ended when we end.
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => process.exit(130));
 
-  said.write(said.paint('bold', `RS-1 Cloud under load: ${plan.devices} devices, ${plan.rate} messages/s, ${plan.seconds} s`));
+  said.write(said.paint('bold', `RS-1 Cloud under load: ${plan.devices} devices, ${plan.rate} messages/s, ${plan.seconds} s${plan.collected ? ', by the object' : ''}`));
   await build(said);
-  const stack = await startStack({ ports: await freePorts(), directory, fleet: 0, print: said });
+  const stack = await startStack({ ports: await freePorts(), directory, fleet: 0, collected: plan.collected, print: said });
   try {
     const outcome = await Promise.race([
       load(stack, plan, said, directory),
@@ -205,7 +212,7 @@ async function drained(stack, sent, patience, said) {
     const messages = waiting === 0 ? await counted(stack) : 'not yet';
     const now = Date.now();
     if (`${messages} ${waiting}` !== seen) [seen, moved] = [`${messages} ${waiting}`, now];
-    if (messages >= sent.telemetry) return { idle: now - moved };
+    if (messages >= sent.telemetry && (await keys(stack, INCOMING)).length === 0) return { idle: now - moved };
     // Sending is over: what was in doubt has arrived by now, or never will.
     const enough = sent.in_doubt > 0 && messages >= sent.confirmed ? Math.min(10, patience) : patience;
     if (now - moved > enough * 1000) return { idle: now - moved };
@@ -295,6 +302,7 @@ function judge({ fleet, how, archived, objects, counted: rolledUp, quarantined, 
     ['quarantined', quarantined.length, ''],
     ['dead letters', said.deadLetters.length, ''],
     ['retried by the broker', total(broker, 'retried'), ''],
+    ...(broker[S3_ACTION] ? [['objects of the broker', broker[S3_ACTION].objects.uploaded, `${broker[S3_ACTION].objects.failed} uploads failed`]] : []),
     ['throughput', (ids.size / elapsed).toFixed(1), 'messages/s, from the first sent to the last counted'],
     ['time to drain', drain.toFixed(1), 'seconds, from the last goodbye to the last counted'],
   ];

@@ -8,6 +8,7 @@ import { S3Error, verify } from './sigv4.mjs';
 const XMLNS = 'http://s3.amazonaws.com/doc/2006-03-01/';
 /** Of every part but the last one, in bytes. */
 const LEAST_PART = 5 << 20;
+const KEEP_ALIVE_MS = 120_000;
 
 /**
  * @param {object} options
@@ -36,6 +37,8 @@ export async function startS3({ port, bucket, name, credentials, onStored, onRef
         response.end(incoming.method === 'HEAD' ? undefined : body);
       });
   });
+  // Longer than any pause of the broker's: a connection that is closed while a request is on its way would look like R2's absence.
+  server.keepAliveTimeout = KEEP_ALIVE_MS;
   await new Promise((done, fail) => server.once('error', fail).listen(port, HOST, done));
   return {
     /**
