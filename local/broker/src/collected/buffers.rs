@@ -217,6 +217,8 @@ fn parse_name(name: &str) -> Option<(u64, u64)> {
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
+    use proptest::prelude::*;
+
     use super::*;
 
     /// A directory of its own for a test, gone after it.
@@ -317,6 +319,77 @@ mod tests {
         assert_eq!(scratch.read("T1060_0000"), "5\n6\n7\n");
         let (_, closed) = scratch.open(3);
         assert_eq!(closed, [(1000, 0), (1000, 1), (1060, 0)], "until somebody takes them away");
+    }
+
+    /// What may happen to buffers.
+    #[derive(Debug, Clone)]
+    enum Step {
+        /// So many records come.
+        Push(u8),
+        /// Somebody looks.
+        Tick,
+        /// The oldest object that is due is uploaded, and its file removed.
+        Upload,
+        /// The broker is killed, or the store is lost and found again.
+        Reopen,
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<(u64, Step)>> {
+        let step = prop_oneof![
+            4 => (1..6_u8).prop_map(Step::Push),
+            1 => Just(Step::Tick),
+            2 => Just(Step::Upload),
+            1 => Just(Step::Reopen),
+        ];
+        proptest::collection::vec((0..45_u64, step), 1..60)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(96))]
+
+        #[test]
+        fn every_record_is_uploaded_once_whatever_happens(steps in steps(), max_records in 1..9_u64) {
+            let scratch = Scratch::new();
+            let open = || Buffers::open(&scratch.0, 60, max_records).unwrap();
+            let (mut now, mut count, mut keys, mut uploaded) = (1000, 0_u32, Vec::new(), Vec::new());
+            let (mut buffers, mut due) = open();
+            let mut upload = |due: &mut Vec<Closed>, keys: &mut Vec<_>| {
+                let closed = due.remove(0);
+                let text = fs::read_to_string(&closed.path).unwrap();
+                fs::remove_file(&closed.path).unwrap();
+                // What is empty makes no object.
+                if !text.is_empty() {
+                    keys.push(at(&closed));
+                }
+                uploaded.extend(text.lines().map(|line| line.parse::<u32>().unwrap()));
+            };
+            for (pause, step) in steps {
+                now = u64::saturating_add(now, pause);
+                match step {
+                    Step::Push(records) => {
+                        let numbers = count..count.saturating_add(u32::from(records));
+                        count = numbers.end;
+                        let records: Vec<Bytes> = numbers.map(|number| Bytes::from(number.to_string())).collect();
+                        due.extend(buffers.push(now, &records).unwrap());
+                    }
+                    Step::Tick => due.extend(buffers.tick(now)),
+                    Step::Upload if !due.is_empty() => upload(&mut due, &mut keys),
+                    Step::Upload => {}
+                    Step::Reopen => {
+                        drop(buffers);
+                        (buffers, due) = open();
+                    }
+                }
+            }
+            due.extend(buffers.tick(now.saturating_add(60)));
+            while !due.is_empty() {
+                upload(&mut due, &mut keys);
+            }
+            uploaded.sort_unstable();
+            prop_assert_eq!(uploaded, (0..count).collect::<Vec<_>>());
+            let different: std::collections::BTreeSet<_> = keys.iter().collect();
+            prop_assert_eq!(different.len(), keys.len(), "no key is used twice");
+        }
     }
 
     #[test]
