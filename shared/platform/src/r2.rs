@@ -30,7 +30,7 @@ extern "C" {
     ) -> Promise;
     /// A promise of lines: `more` or nothing, then a key and a label for each object.
     fn list(env: &Env, binding: &str, prefix: &str, after: Option<&str>) -> Promise;
-    /// A promise of the lines. `keys` and `needles` are lines.
+    /// A promise of the lines, as a `Uint8Array`. `keys` and `needles` are lines.
     fn lines_with(env: &Env, binding: &str, keys: &str, needles: &str, most: usize) -> Promise;
     /// A promise of the members' lengths, as a `Uint32Array`. Copies `ends` before it returns.
     fn pack(env: &Env, binding: &str, key: &str, text: &str, ends: &[u32]) -> Promise;
@@ -177,9 +177,10 @@ impl Archive for R2<'_> {
 
     async fn lines_with(&self, keys: &[&str], needles: &[&str], most: usize) -> Result<String, PortError> {
         let reading = lines_with(self.env, self.binding, &keys.join("\n"), &needles.join("\n"), most);
-        let lines =
-            task::read(&reading).await.map_err(self.failed("read", keys.first().unwrap_or(&"nothing")))?;
-        Ok(lines.as_string().unwrap_or_default())
+        let first = keys.first().unwrap_or(&"nothing");
+        let lines = task::read(&reading).await.map_err(self.failed("read", first))?;
+        let lines = String::from_utf8(lines.unchecked_into::<Uint8Array>().to_vec());
+        lines.map_err(|error| self.failed("read", first)(error.to_string()))
     }
 }
 

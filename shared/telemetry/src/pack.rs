@@ -106,7 +106,7 @@ impl<'a> Part<'a> {
     pub fn needles(&self) -> Vec<String> {
         let bytes = self.bytes();
         match self.of {
-            1 => vec!["\"device_id\":\"".to_owned()],
+            1 => vec![ANY_DEVICE.to_owned()],
             of if of <= 16 => {
                 (bytes.start >> 4..bytes.end >> 4).map(|digit| format!("\"device_id\":\"{digit:x}")).collect()
             }
@@ -135,6 +135,15 @@ const SHARD_BYTES: u64 = 1_000_000;
 pub fn shards_for(bytes: u64) -> u32 {
     let enough = |of: &u32| bytes <= SHARD_BYTES.saturating_mul(u64::from(*of));
     SHARDS.into_iter().find(enough).unwrap_or(64)
+}
+
+/// Compressed bytes of the shards whose lines are read in one go, about; they lie in memory until the last of these shards is packed.
+const READ_BYTES: u64 = 2_000_000;
+
+/// How many of so many shards of objects of so many compressed bytes are read in one go: all objects are opened for each.
+pub fn at_once(bytes: u64, of: u32) -> usize {
+    let shard = bytes.checked_div(u64::from(of)).unwrap_or(bytes).max(1);
+    usize::try_from(READ_BYTES.checked_div(shard).unwrap_or(1)).unwrap_or(usize::MAX).max(1)
 }
 
 /// What a packing of these objects is known by.
@@ -206,12 +215,23 @@ pub struct Pack {
     pub messages: Vec<Message>,
 }
 
+/// What is in every line.
+const ANY_DEVICE: &str = "\"device_id\":\"";
+
 /// A line and its message.
 type Read<'a> = (&'a str, Message);
 
-fn read(lines: &str, wanted: impl Fn(&Message) -> bool) -> Result<Vec<Read<'_>>, String> {
+fn read<'a>(
+    lines: &'a str,
+    needles: &[String],
+    wanted: impl Fn(&Message) -> bool,
+) -> Result<Vec<Read<'a>>, String> {
     let mut all = Vec::new();
     for (line, number) in lines.lines().zip(1_u64..) {
+        // Others' lines need not be read for that; what is of no device is told of.
+        if line.contains(ANY_DEVICE) && !needles.iter().any(|needle| line.contains(needle)) {
+            continue;
+        }
         let message = Message::from_json(line).map_err(|error| format!("line {number}: {error}"))?;
         if wanted(&message) {
             all.push((line, message));
@@ -249,7 +269,7 @@ impl Pack {
 /// The first line that is no message, and why.
 pub fn pack(lines: &str, part: &Part<'_>, earlier: &Pack) -> Result<Pack, String> {
     let mut pack = Pack::default();
-    for (line, message) in read(lines, |message| part.has(&message.device))? {
+    for (line, message) in read(lines, &part.needles(), |message| part.has(&message.device))? {
         pack.head.read_bytes = pack.head.read_bytes.saturating_add(count(line.len())).saturating_add(1);
         let known = pack.devices.last().is_some_and(|(device, _)| *device == message.device);
         // A message's id is the same wherever it stands; its device's are few.
@@ -307,7 +327,7 @@ fn json_line(value: &impl Serialize) -> String {
 /// # Errors
 /// The first line that is no message, and why.
 pub fn merged(folder: &str, lines: &str) -> Result<archive::ArchiveObject, String> {
-    let mut all = read(lines, |_| true)?;
+    let mut all = read(lines, &[ANY_DEVICE.to_owned()], |_| true)?;
     all.dedup_by(|(_, one), (_, other)| (&one.device, &one.id) == (&other.device, &other.id));
     let label = archive::label(all.iter().map(|(_, message)| &message.device));
     let mut digest = Sha256::new();
@@ -385,6 +405,8 @@ mod tests {
             [0, 1_000_000, 1_000_001, 16_000_000, 16_000_001, u64::MAX].map(shards_for),
             [1, 1, 4, 16, 64, 64]
         );
+        let at_once = |bytes| at_once(bytes, shards_for(bytes));
+        assert_eq!([2_000_000, 4_000_000, 33_000_000, 64_000_000, u64::MAX].map(at_once), [4, 2, 3, 2, 1]);
     }
 
     #[test]

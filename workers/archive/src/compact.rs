@@ -38,7 +38,7 @@ const LAST: i64 = 30;
 const AGAIN: [i64; 7] = [31, 48, 72, 96, 121, 8 * 24, 30 * 24];
 
 /// Objects that one run opens, about. By the message, an hour of 10,000 devices is 6,000 objects, each of which is read and
-/// measured to be merged; `limits` in wrangler/history.jsonc allow three times as many calls.
+/// measured to be merged; `limits` in wrangler/archive.jsonc allow three times as many calls.
 const OPENED: usize = 16_000;
 /// Compressed bytes of an object that is made of small ones, about.
 const MERGED_BYTES: u64 = 1_000_000;
@@ -113,16 +113,22 @@ impl<P: Ports> Run<'_, P> {
         }
         let keys: Vec<&str> = loose.iter().map(|object| object.key.as_str()).collect();
         let digest = pack::digest_of(&keys);
-        let of = pack::shards_for(loose.iter().map(|object| object.size).fold(0, u64::saturating_add));
-        for shard in 0..of {
-            let part = Part { digest: &digest, shard, of };
-            if all.iter().any(|object| object.key == part.index(&folder)) {
-                continue;
-            }
+        let bytes = loose.iter().map(|object| object.size).fold(0, u64::saturating_add);
+        let of = pack::shards_for(bytes);
+        let parts: Vec<Part<'_>> = (0..of)
+            .map(|shard| Part { digest: &digest, shard, of })
+            .filter(|part| !all.iter().any(|object| object.key == part.index(&folder)))
+            .collect();
+        for parts in parts.chunks(pack::at_once(bytes, of)) {
             if !self.opens(keys.len()) {
                 return Ok(());
             }
-            self.shard(&folder, &all, &keys, &part).await?;
+            let needles: Vec<String> = parts.iter().flat_map(Part::needles).collect();
+            let needles: Vec<&str> = needles.iter().map(String::as_str).collect();
+            let lines = self.lines(&keys, &needles).await?;
+            for part in parts {
+                self.shard(&folder, &all, &lines, part).await?;
+            }
         }
         if self.opens(keys.len()) {
             self.manifest(&folder, &keys, &digest, of).await?;
@@ -248,24 +254,20 @@ impl<P: Ports> Run<'_, P> {
         pack::pack(&lines, part, &Pack::default()).map_err(|why| unreadable(folder, why))
     }
 
-    /// Packs a shard, and writes its index once the pack was read back.
+    /// Packs a shard out of lines among which are its own, and writes its index once the pack was read back.
     async fn shard(
         &mut self,
         folder: &str,
         all: &[Stored],
-        keys: &[&str],
+        lines: &str,
         part: &Part<'_>,
     ) -> Result<(), PortError> {
         let archives = &self.world.archives;
-        let needles = part.needles();
-        let needles: Vec<&str> = needles.iter().map(String::as_str).collect();
-        let lines = self.lines(keys, &needles).await?;
-        let pack = |earlier: &Pack| pack::pack(&lines, part, earlier).map_err(|why| unreadable(folder, why));
+        let pack = |earlier: &Pack| pack::pack(lines, part, earlier).map_err(|why| unreadable(folder, why));
         let mut packed = pack(&Pack::default())?;
         if all.iter().any(|object| matches!(Kind::of(&object.key), Kind::Manifest(_))) {
             packed = pack(&self.earlier(folder, all, &packed, part).await?)?;
         }
-        drop(lines);
         self.repair(&packed).await?;
         let key = part.packed(folder);
         let lengths = archives.pack(&key, &packed.text, &packed.ends).await?;

@@ -122,25 +122,66 @@ export async function list(env, binding, prefix, after) {
 const READERS = 6;
 
 export async function lines_with(env, binding, packed, packedNeedles, most) {
-  const needles = packedNeedles.split("\n");
+  const found = new Found(packedNeedles.split("\n"), most);
   const store = bucket(env, binding);
   const keys = packed === "" ? [] : packed.split("\n");
-  let found = "";
   const read = async () => {
     for (let key = keys.pop(); key !== undefined; key = keys.pop()) {
       const object = await store.get(key);
       if (object === null) continue;
       const gzipped = object.customMetadata?.[GZIP_OF] !== undefined;
-      const bytes = gzipped ? object.body.pipeThrough(new DecompressionStream("gzip")) : object.body;
-      for await (const line of lines(bytes.pipeThrough(new TextDecoderStream("utf-8", { fatal: true })))) {
-        if (!needles.some((needle) => line.includes(needle))) continue;
-        found += `${line}\n`;
-        if (found.length > most) throw new Error(`more than ${most} bytes`);
+      let rest = new Uint8Array();
+      for await (const more of gzipped ? object.body.pipeThrough(new DecompressionStream("gzip")) : object.body) {
+        const bytes = rest.length === 0 ? more : joined([rest, more], rest.length + more.length);
+        const end = bytes.lastIndexOf(10) + 1;
+        found.look(bytes.subarray(0, end));
+        // What follows the last line feed of all was cut off, and is no line.
+        rest = bytes.slice(end);
       }
     }
   };
   await Promise.all(Array.from({ length: READERS }, read));
-  return found;
+  return found.bytes.subarray(0, found.size);
+}
+
+/** Lines with one of the needles. They stay bytes: as texts they would keep what they were cut from, and many times as much passes by. */
+class Found {
+  constructor(needles, most) {
+    this.needles = needles;
+    this.most = most;
+    // What all begin with is searched for; a byte is a character each here, whatever it stands for.
+    const [one] = needles;
+    let same = one.length;
+    while (!needles.every((needle) => needle.startsWith(one.slice(0, same)))) same -= 1;
+    this.common = one.slice(0, same);
+    this.latin = new TextDecoder("latin1");
+    this.bytes = new Uint8Array(65_536);
+    this.size = 0;
+  }
+
+  look(bytes) {
+    const text = this.latin.decode(bytes);
+    for (let at = text.indexOf(this.common); at !== -1 && at < text.length; ) {
+      let next = at + 1;
+      if (this.needles.some((needle) => text.startsWith(needle, at))) {
+        next = text.indexOf("\n", at) + 1;
+        this.keep(bytes.subarray(text.lastIndexOf("\n", at) + 1, next));
+      }
+      at = text.indexOf(this.common, next);
+    }
+  }
+
+  keep(line) {
+    const size = this.size + line.length;
+    if (size > this.most) throw new Error(`more than ${this.most} bytes`);
+    if (size > this.bytes.length) {
+      const larger = new Uint8Array(Math.max(size, this.bytes.length * 1.5));
+      larger.set(this.bytes.subarray(0, this.size));
+      this.bytes = larger;
+    }
+    this.bytes.set(line, this.size);
+    this.size = size;
+  }
 }
 
 export async function pack(env, binding, key, text, view) {
@@ -170,16 +211,6 @@ export async function unpack(env, binding, key, offset, view) {
     at += one;
   }
   return text;
-}
-
-// What follows the last line feed was cut off, and is no line.
-async function* lines(texts) {
-  let rest = "";
-  for await (const text of texts) {
-    const whole = (rest + text).split("\n");
-    rest = whole.pop();
-    yield* whole;
-  }
 }
 
 // R2 wants to know a length beforehand, so the result is buffered.
