@@ -60,6 +60,17 @@ export async function makeWorld(cloud, directory) {
   const sql = `INSERT INTO alerts (alert_id, device_id, kind, severity, opened_at, last_at, occurrences, detail, generation)
     VALUES (?1, ?2, 'low_memory', 'warning', ?3, ?3, 1, '41200 bytes free', 1)`;
   await cloud.rows(sql, alert, first.id, Date.now());
+  // All of a device's data, once it is put together; that of others is asked for, and deleted.
+  const [exported, ...askedFor] = await owned(6, ada);
+  const exportOf = (device) => `/api/devices/${device.id}/export`;
+  ok(await ada.call('POST', exportOf(exported)));
+  const made = await eventually('an export', async () => {
+    await cloud.cron('archive', '* * * * *');
+    const { download } = ok(await ada.call('GET', exportOf(exported)));
+    return download && new URL(download, 'https://api.localhost');
+  });
+  const doomed = await owned(1, ada);
+  ok(await ada.call('DELETE', `/api/devices/${doomed[0].id}/data?confirm=${doomed[0].id}`));
   const sessions = await times(3, async () => ok(await cloud.api('POST', '/api/auth/session', { body: { id_token: await cloud.userToken({ email: 'linus@example.com' }) } })).refresh_token);
   const idTokens = await times(2, (n) => cloud.userToken({ email: `new${n}@example.com` }));
 
@@ -157,6 +168,11 @@ export async function makeWorld(cloud, directory) {
       transfer: about(ids(offered)),
       withdrawTransfer: about(ids(withdrawn)),
       acceptTransfer: about(ids(toAda)),
+      askExport: about(ids(askedFor)),
+      deviceExport: about([exported.id]),
+      downloadExport: { export: [made.pathname.split('/').pop()], ...Object.fromEntries([...made.searchParams].map(([name, value]) => [name, [value]])) },
+      deleteData: { id: [doomed[0].id], confirm: [doomed[0].id] },
+      dataDeletion: about([doomed[0].id]),
       acknowledgeAlert: { id: [first.id], alert: [alert, 'alr-00000000000000000000000000'] },
       claim: about(ids(unclaimed)),
       askDiagnostics: about(ids(quiet)),

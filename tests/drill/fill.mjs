@@ -63,6 +63,10 @@ function statements(devices) {
     `${few} INSERT INTO fleet_hours (hour, devices, messages, metrics, errors, troubled, made_at)
      SELECT ${FIRST_HOUR} + i, ${devices}, 60 * ${devices}, '[{"name":"system.free_heap","count":60,"sum":1,"min":1,"max":1}]', '[]', 0, ${NOW} FROM n`,
     `${few} INSERT INTO fleet_troubled (hour, device_id, events, alerts) SELECT ${FIRST_HOUR} + i, ${hex32('i')}, i, 1 FROM n`,
+    `${few} INSERT INTO exports (export_id, device_id, user_id, state, from_at, until_at, progress, generation, held_until, created_at)
+     SELECT printf('exp-%026d', i), ${hex32('i')}, printf('usr-%026d', 1), 'ready', 0, ${NOW}, '{"file":7,"page":0,"number":0,"text":"","hour":0,"objects":1,"rows":1,"lines":1}', 1, 0, 32503680000000 FROM n`,
+    `${few} INSERT INTO erasures (erasure_id, device_id, user_id, state, requested_at, from_hour, until_hour, next_hour, generation, due_at, held_until)
+     SELECT printf('era-%026d', i), ${hex32('i')}, printf('usr-%026d', 1), 'waiting', ${NOW}, 1, 2, 2, 1, 32503680000000, 0 FROM n`,
     `${few} INSERT INTO checks (check_id, component, kind, severity, state, since, checked_at, latency_ms, silenced, track) SELECT 'check-' || i, 'Broker', 'http', 'SEV2', 'up', ${NOW}, ${NOW}, 20, 0, '{}' FROM n`,
     `${few} INSERT INTO component_days SELECT 'Broker', '2026-01-' || i, 288, 1, 0, 0, 288, 1, 5740, 300, 280, 287, 287, 287 FROM n`,
     `${few} INSERT INTO incidents (incident_id, subject, severity, title, components, members, explains, opened_at, respond_by, resolved_at) SELECT printf('inc-%026d', i), 'broker', 'SEV2', 'It''s down', '["Broker"]', '[]', '[]', ${NOW}, ${NOW}, ${NOW} FROM n`,

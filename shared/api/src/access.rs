@@ -25,6 +25,7 @@ pub fn require(role: Option<RoleRow>, verb: Verb) -> Result<Role, Problem> {
         Verb::Edit => "change the device",
         Verb::Share => "say who may use the device",
         Verb::Delete => "give the device up or reset it",
+        Verb::Own => "have all of its data, or have it deleted",
     };
     Err(Problem::forbidden(format!("the role {role} may not {what}")))
 }

@@ -7,7 +7,7 @@
 //! - [`signed_url`]: the links under which devices download firmware;
 //! - [`jwt`]: reading tokens that others issue, and when to fetch the keys that verify them; [`operator`] and [`oidc`]
 //!   judge what operators' and users' say;
-//! - [`access_token`], [`refresh_token`]: what users get from us for theirs;
+//! - [`access_token`], [`refresh_token`]: what users get from us for theirs; [`export_link`]: how they get at their export;
 //! - [`webhook`]: the signatures of the webhooks that we send.
 //!
 //! Everything here is a pure function of its arguments: `now` and randomness are passed in, nothing
@@ -26,6 +26,7 @@
 pub mod access_token;
 pub mod acl;
 pub mod credential;
+pub mod export_link;
 pub mod firmware;
 pub mod jwt;
 pub mod oidc;

@@ -159,7 +159,7 @@ fn text_to_sign(path: &str, parameters: &[(&str, &str); 4]) -> String {
     text
 }
 
-fn tag(secret: &Secret<Vec<u8>>, text: &str) -> [u8; 32] {
+pub(crate) fn tag(secret: &Secret<Vec<u8>>, text: &str) -> [u8; 32] {
     // HMAC takes a key of any length, so this cannot fail; nobody can present what a zero tag stands for without
     // a signature of ours over the same text.
     let mac = <Hmac<Sha256> as Mac>::new_from_slice(secret.expose());
@@ -168,7 +168,7 @@ fn tag(secret: &Secret<Vec<u8>>, text: &str) -> [u8; 32] {
 
 /// The values of exactly these parameters, each there once and none beside them, as they were sent: our own links need
 /// no percent-encoding, so a link that has any is not ours.
-fn parameters<'a, const N: usize>(query: &'a str, names: [&str; N]) -> Option<[&'a str; N]> {
+pub(crate) fn parameters<'a, const N: usize>(query: &'a str, names: [&str; N]) -> Option<[&'a str; N]> {
     let mut values = [None; N];
     for pair in query.split('&') {
         let (name, value) = pair.split_once('=')?;
@@ -190,7 +190,7 @@ fn is_name(text: &str) -> bool {
 }
 
 /// Unix seconds as we write them: digits without leading zeros.
-fn read_seconds(text: &str) -> Option<i64> {
+pub(crate) fn read_seconds(text: &str) -> Option<i64> {
     let plain = text.bytes().all(|byte| byte.is_ascii_digit()) && !text.starts_with('0');
     text.parse().ok().filter(|_| plain)
 }

@@ -350,6 +350,26 @@ pub trait Packs {
     /// When the bucket cannot be reached, when there are no such members.
     async fn unpack(&self, key: &str, offset: u64, lengths: &[u32]) -> Result<Option<String>, PortError>;
 
+    /// Makes the member of that length, which begins at `offset`, an empty one that is as long, so that all others stay where they are.
+    /// It is another version of the object then, and the bucket has checked its hash.
+    ///
+    /// # Errors
+    /// When the bucket cannot be reached, when there is no such object, when somebody else changed it meanwhile.
+    async fn blank(&self, key: &str, offset: u64, length: u32) -> Result<(), PortError>;
+
+    /// Stores an object in the place of one that may be there.
+    ///
+    /// # Errors
+    /// When the bucket cannot be reached or refuses; it has the one or the other afterwards.
+    async fn replace(&self, object: NewObject<'_>) -> Result<(), PortError>;
+
+    /// The bytes of several objects, one after the other, to be sent; `size` is what they have together. `None` when the first is not there.
+    /// They are opened one after the other while they are sent; if one is gone by then, what was announced does not come whole.
+    ///
+    /// # Errors
+    /// When the bucket cannot be reached.
+    async fn joined(&self, keys: &[String], size: u64) -> Result<Option<Stream>, PortError>;
+
     /// Deletes objects, those that are there; at most 1,000 at once.
     ///
     /// # Errors
@@ -761,6 +781,18 @@ mod borrowed {
 
         async fn unpack(&self, key: &str, offset: u64, lengths: &[u32]) -> Result<Option<String>, PortError> {
             (**self).unpack(key, offset, lengths).await
+        }
+
+        async fn blank(&self, key: &str, offset: u64, length: u32) -> Result<(), PortError> {
+            (**self).blank(key, offset, length).await
+        }
+
+        async fn replace(&self, object: NewObject<'_>) -> Result<(), PortError> {
+            (**self).replace(object).await
+        }
+
+        async fn joined(&self, keys: &[String], size: u64) -> Result<Option<crate::http::Stream>, PortError> {
+            (**self).joined(keys, size).await
         }
 
         async fn discard(&self, keys: &[String]) -> Result<(), PortError> {

@@ -27,6 +27,8 @@ pub enum Verb {
     Share,
     /// Give it up, or set it back to how it left the factory.
     Delete,
+    /// Have all that it said, or have that deleted.
+    Own,
 }
 
 impl Role {
@@ -59,7 +61,7 @@ impl Role {
         match verb {
             Verb::View => true,
             Verb::Edit => matches!(self, Self::Owner | Self::Admin),
-            Verb::Share | Verb::Delete => self == Self::Owner,
+            Verb::Share | Verb::Delete | Verb::Own => self == Self::Owner,
         }
     }
 }
@@ -95,6 +97,7 @@ mod tests {
             (Verb::Edit, &[Owner, Admin]),
             (Verb::Share, &[Owner]),
             (Verb::Delete, &[Owner]),
+            (Verb::Own, &[Owner]),
         ] {
             for role in Role::ALL {
                 assert_eq!(role.may(verb), who.contains(&role), "{role} {verb:?}");

@@ -7,6 +7,7 @@
 //! [`get`](Bucket::get) to decompress. The field `label` holds a label.
 
 use js_sys::{Promise, Uint8Array, Uint32Array};
+use rs1_domain::http::Stream;
 use rs1_domain::port::{
     Archive, Bucket, Digest, Encoding, Gzip, Inbox, Inventory, Lines, Listed, Listing, NewObject, Opened,
     Packs, PortError, Shelf, Vault,
@@ -36,6 +37,12 @@ extern "C" {
     fn pack(env: &Env, binding: &str, key: &str, text: &str, ends: &[u32]) -> Promise;
     /// A promise of a text, or of `undefined`. Copies `lengths` before it returns.
     fn unpack(env: &Env, binding: &str, key: &str, offset: f64, lengths: &[u32]) -> Promise;
+    /// A promise of nothing.
+    fn blank(env: &Env, binding: &str, key: &str, offset: f64, length: u32) -> Promise;
+    /// A promise of nothing. Copies `body` before it returns.
+    fn replace(env: &Env, binding: &str, key: &str, body: &[u8], content_type: &str, gzip: bool) -> Promise;
+    /// A promise of a stream, or of `undefined`. `keys` are lines.
+    fn send_all(env: &Env, binding: &str, keys: &str, size: f64) -> Promise;
     /// A promise of the object's bytes, or of `undefined`.
     fn get(env: &Env, binding: &str, key: &str) -> Promise;
     /// A promise of a number, or of `undefined`.
@@ -195,6 +202,24 @@ impl Packs for R2<'_> {
     async fn unpack(&self, key: &str, offset: u64, lengths: &[u32]) -> Result<Option<String>, PortError> {
         let text = task::wait(&unpack(self.env, self.binding, key, offset as f64, lengths)).await;
         Ok(text.map_err(self.failed("unpack", key))?.as_string())
+    }
+
+    async fn blank(&self, key: &str, offset: u64, length: u32) -> Result<(), PortError> {
+        let done = blank(self.env, self.binding, key, offset as f64, length);
+        task::wait(&done).await.map_err(self.failed("blank", key)).map(drop)
+    }
+
+    async fn replace(&self, object: NewObject<'_>) -> Result<(), PortError> {
+        let NewObject { key, body, content_type, encoding, .. } = object;
+        let gzip = encoding == Encoding::Gzip;
+        let done = replace(self.env, self.binding, key, body, content_type, gzip);
+        task::wait(&done).await.map_err(self.failed("replace", key)).map(drop)
+    }
+
+    async fn joined(&self, keys: &[String], size: u64) -> Result<Option<Stream>, PortError> {
+        let opening = send_all(self.env, self.binding, &keys.join("\n"), size as f64);
+        let stream = task::read(&opening).await.map_err(self.failed("open", "several"))?;
+        Ok((!stream.is_undefined()).then(|| Stream::new(stream)))
     }
 
     async fn discard(&self, keys: &[String]) -> Result<(), PortError> {

@@ -35,7 +35,7 @@ pub fn open(devices: &[&DeviceId]) -> Result<Statement, json::Error> {
 }
 
 /// Writes alerts of devices that are enrolled, in the given order: new ones, and those whose stored generation is one less. What
-/// somebody else wrote meanwhile stays.
+/// somebody else wrote meanwhile stays; what began in an hour that was erased is not written.
 ///
 /// # Errors
 /// As [`open`].
@@ -47,7 +47,7 @@ pub fn write(alerts: &[Alert]) -> Result<Statement, json::Error> {
             SELECT value->>'alert_id', value->>'device_id', value->>'kind', value->>'severity', value->>'opened_at',
               value->>'last_at', value->>'occurrences', value->>'detail', value->>'resolved_at', value->>'generation'
             FROM json_each(?1)
-            WHERE EXISTS (SELECT 1 FROM devices WHERE device_id = value->>'device_id')
+            WHERE EXISTS (SELECT 1 FROM devices WHERE device_id = value->>'device_id' AND erased_before * 3600000 <= value->>'opened_at')
             ON CONFLICT (alert_id) DO UPDATE SET last_at = excluded.last_at, occurrences = excluded.occurrences,
               detail = excluded.detail, resolved_at = excluded.resolved_at, generation = excluded.generation
             WHERE alerts.generation = excluded.generation - 1
@@ -112,13 +112,13 @@ pub struct Horizon {
 }
 
 /// The [`Fact`]s of devices whose radar is gone, or is gone for long, that a watchdog restarted, and whose updates keep failing.
-/// What an alert knows already is not told again.
+/// What an alert knows already is not told again, nor what was before an erasure.
 pub fn troubled(horizon: &Horizon) -> Statement {
     Statement {
         name: "troubled_devices",
         sql: "/* troubled_devices */
             SELECT device_id, 'radar_disconnected' AS kind, state_at AS at, 'reported by its state' AS detail
-            FROM devices AS d WHERE radar_connected = 0
+            FROM devices AS d WHERE radar_connected = 0 AND state_at >= erased_before * 3600000
               AND NOT EXISTS (SELECT 1 FROM alerts WHERE device_id = d.device_id AND kind = 'radar_disconnected'
                 AND (resolved_at IS NULL OR resolved_at >= d.state_at))
             UNION ALL
@@ -127,12 +127,14 @@ pub fn troubled(horizon: &Horizon) -> Statement {
               AND NOT EXISTS (SELECT 1 FROM alerts WHERE device_id = a.device_id AND kind = 'radar_prolonged' AND resolved_at IS NULL)
             UNION ALL
             SELECT device_id, 'watchdog_reset', state_at - coalesce(uptime_sec, 0) * 1000, 'reported by its state'
-            FROM devices AS d WHERE reset_reason = 'watchdog' AND state_at - coalesce(uptime_sec, 0) * 1000 > ?3
+            FROM devices AS d WHERE reset_reason = 'watchdog'
+              AND state_at - coalesce(uptime_sec, 0) * 1000 > max(CAST(?3 AS INTEGER), erased_before * 3600000)
               AND NOT EXISTS (SELECT 1 FROM alerts WHERE device_id = d.device_id AND kind = 'watchdog_reset'
                 AND last_at > d.state_at - coalesce(d.uptime_sec, 0) * 1000 - 600000)
             UNION ALL
             SELECT device_id, 'ota_failure_spike', counted_at, 'the update by ' || rollout_id || ' failed'
             FROM rollout_devices AS r WHERE state IN ('failed', 'rolled_back', 'timed_out') AND counted_at > ?4
+              AND counted_at >= (SELECT erased_before * 3600000 FROM devices WHERE device_id = r.device_id)
               AND NOT EXISTS (SELECT 1 FROM alerts WHERE device_id = r.device_id AND kind = 'ota_failure_spike'
                 AND last_at >= r.counted_at)
               AND ?5 <= (SELECT sum(attempt) FROM rollout_devices WHERE device_id = r.device_id

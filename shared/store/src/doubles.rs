@@ -307,6 +307,47 @@ impl Packs for MemoryBucket {
         Ok(Some(text))
     }
 
+    async fn blank(&self, key: &str, offset: u64, length: u32) -> Result<(), PortError> {
+        let failure = self.next_write();
+        if failure == Some(Failure::BeforeCommit) {
+            return Err(PortError::new("r2 blank", "We encountered an internal error."));
+        }
+        let gone = || PortError::new("r2 blank", "there is no such member");
+        let at = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
+        let end = offset.saturating_add(u64::from(length));
+        let mut objects = self.objects.borrow_mut();
+        let member =
+            objects.get_mut(key).and_then(|bytes| bytes.get_mut(at(offset)..at(end))).ok_or_else(gone)?;
+        // RFC 1952: a head that says that a comment comes, the comment, its end, an empty block, the hash and the size of nothing.
+        let (head, tail) = ([0x1f, 0x8b, 8, 0x10, 0, 0, 0, 0, 0, 0xff], [0, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+        let comment = member.len().checked_sub(head.len().saturating_add(tail.len())).ok_or_else(gone)?;
+        member.copy_from_slice(&[head.as_slice(), &vec![b' '; comment], &tail].concat());
+        if failure == Some(Failure::AfterCommit) {
+            return Err(PortError::new("r2 blank", "Network connection lost."));
+        }
+        Ok(())
+    }
+
+    async fn replace(&self, object: NewObject<'_>) -> Result<(), PortError> {
+        let failure = self.next_write();
+        if failure == Some(Failure::BeforeCommit) {
+            return Err(PortError::new("r2 put", "We encountered an internal error."));
+        }
+        self.objects.borrow_mut().insert(object.key.to_owned(), object.body.to_vec());
+        if failure == Some(Failure::AfterCommit) {
+            return Err(PortError::new("r2 put", "Network connection lost."));
+        }
+        Ok(())
+    }
+
+    async fn joined(&self, keys: &[String], size: u64) -> Result<Option<Stream>, PortError> {
+        let objects = self.objects.borrow();
+        let Some(_) = keys.first().and_then(|key| objects.get(key)) else { return Ok(None) };
+        let bytes: Vec<u8> = keys.iter().filter_map(|key| objects.get(key)).flatten().copied().collect();
+        assert_eq!(bytes.len() as u64, size, "what is announced is what comes");
+        Ok(Some(Stream::new(bytes)))
+    }
+
     async fn discard(&self, keys: &[String]) -> Result<(), PortError> {
         assert!(keys.len() <= 1_000, "{} keys in one call", keys.len());
         for key in keys {

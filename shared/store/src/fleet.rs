@@ -369,7 +369,7 @@ pub fn write_hour(hour: &FleetHour, now: UnixMillis) -> Result<[Statement; 3], j
             sql: "/* fleet_write_troubled */
                 INSERT INTO fleet_troubled (hour, device_id, events, alerts)
                 SELECT ?1, value->>'device_id', value->>'events', value->>'alerts' FROM json_each(?2)
-                WHERE EXISTS (SELECT 1 FROM devices WHERE device_id = value->>'device_id')
+                WHERE EXISTS (SELECT 1 FROM devices WHERE device_id = value->>'device_id' AND erased_before <= ?1)
                 ON CONFLICT (hour, device_id) DO UPDATE SET events = excluded.events, alerts = excluded.alerts",
             params: vec![hour.hour.into(), json::write(&hour.worst)?.into()],
         },

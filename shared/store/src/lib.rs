@@ -17,6 +17,7 @@
 //! - [`zones`]: zone configurations, their history and their delivery; [`diagnostics`]: what operators asked devices;
 //! - [`backups`]: how far each backup has come, and the schema that a backup reads;
 //! - [`notices`]: what people are told, and the outbox that sees to it;
+//! - [`exports`]: all that there is of a device, for its owner; [`erasures`]: that it goes; [`lines`]: what the archive has of it;
 //! - [`cron`]: leases of cron triggers;
 //! - [`checks`]: rounds of checks and what they found; [`incidents`]: what followed from it, and maintenance windows; [`status`]: what the page shows
 //!   of both;
@@ -48,12 +49,15 @@ pub mod devices;
 pub mod diagnostics;
 #[cfg(feature = "native")]
 pub mod doubles;
+pub mod erasures;
+pub mod exports;
 pub mod firmware;
 pub mod fleet;
 pub mod health;
 pub mod hours;
 pub mod idempotency;
 pub mod incidents;
+pub mod lines;
 #[cfg(feature = "native")]
 pub mod native;
 pub mod notices;

@@ -31,7 +31,9 @@ pub async fn load(db: &impl Database, keys: &[Key]) -> Result<(Vec<(Key, Slot)>,
             let alerts = serde_json::from_str(alerts).map_err(|error| failed(&error))?;
             open.push((slot.device_id.clone(), alerts));
         }
+        let erased = slot.erased;
         let slot = match slot.into_row() {
+            _ if erased => Slot::Erased,
             None => Slot::Empty,
             Some(row) => {
                 let seen = row.seen.as_deref();

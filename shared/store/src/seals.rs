@@ -42,15 +42,16 @@ pub fn latest(from_hour: i64) -> Statement {
 }
 
 /// The next `limit` devices after `after` and before `below`, each with its rollup of that hour if there is one: as
-/// [`RollupSlot`](crate::telemetry::RollupSlot)s, without what they have seen.
+/// [`RollupSlot`](crate::telemetry::RollupSlot)s, without what they have seen. Not those of which that hour was erased, or the one before:
+/// messages that a fast clock dates into the next hour went out of the archive with the hour in which they came.
 pub fn slots(hour: i64, after: &str, below: &str, limit: u32) -> Statement {
     Statement {
         name: "seal_slots",
         sql: "/* seal_slots */
-            SELECT d.device_id, CAST(?1 AS INTEGER) AS hour, r.generation, r.messages, r.last_at, r.last_received_at, r.metrics,
+            SELECT d.device_id, CAST(?1 AS INTEGER) AS hour, 0 AS erased, r.generation, r.messages, r.last_at, r.last_received_at, r.metrics,
               NULL AS seen, NULL AS alerts
             FROM devices AS d LEFT JOIN telemetry_rollups AS r ON r.device_id = d.device_id AND r.hour = ?1
-            WHERE d.device_id > ?2 AND d.device_id < ?3 ORDER BY d.device_id LIMIT ?4",
+            WHERE d.device_id > ?2 AND d.device_id < ?3 AND d.erased_before < ?1 ORDER BY d.device_id LIMIT ?4",
         params: vec![hour.into(), after.into(), below.into(), limit.into()],
     }
 }

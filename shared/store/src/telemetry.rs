@@ -46,6 +46,9 @@ pub struct RollupSlot {
     pub device_id: DeviceId,
     /// The hour.
     pub hour: i64,
+    /// Whether what the hour had was deleted, at the wish of its owner: it takes in nothing any more.
+    #[serde(deserialize_with = "crate::sql::flag")]
+    pub erased: bool,
     /// The device's open alerts: a JSON array of [`Alert`](rs1_telemetry::alert::Alert)s, null if there are none.
     pub alerts: Option<String>,
     /// Null when there is no row yet; so are the fields below.
@@ -83,7 +86,7 @@ pub fn rollups_for(keys: &[(&DeviceId, i64)]) -> Result<Statement, json::Error> 
     Ok(Statement {
         name: "rollups_for",
         sql: "/* rollups_for */
-            SELECT wanted.device_id, wanted.hour, r.generation, r.messages, r.last_at, r.last_received_at,
+            SELECT wanted.device_id, wanted.hour, wanted.hour < d.erased_before AS erased, r.generation, r.messages, r.last_at, r.last_received_at,
               r.metrics, r.seen,
               CASE WHEN EXISTS (SELECT 1 FROM alerts WHERE device_id = wanted.device_id AND resolved_at IS NULL) THEN
                 (SELECT json_group_array(json_object('alert_id', alert_id, 'device_id', device_id, 'kind', kind,
@@ -109,8 +112,8 @@ pub struct Written {
 
 /// Writes rows whose `generation` is one more than what was read, and answers those that were
 /// [`Written`]. A row that is missing from the answer was changed by somebody else since (read and
-/// merge it again), or its device is gone. The registry may be `patience` milliseconds behind them. What is written is counted for
-/// the door that it came by, with what else is in the tally.
+/// merge it again), was erased, or its device is gone. The registry may be `patience` milliseconds behind them. What is written is
+/// counted for the door that it came by, with what else is in the tally.
 ///
 /// # Errors
 /// When the list cannot be written as JSON, which these types always can.
@@ -130,7 +133,7 @@ pub fn write_rollups(
             SELECT value->>'device_id', value->>'hour', value->>'messages', value->>'last_at',
               value->>'last_received_at', value->>'metrics', value->>'seen', value->>'generation', ?2
             FROM json_each(?1)
-            WHERE EXISTS (SELECT 1 FROM devices WHERE device_id = value->>'device_id')
+            WHERE EXISTS (SELECT 1 FROM devices WHERE device_id = value->>'device_id' AND erased_before <= value->>'hour')
             ON CONFLICT (device_id, hour) DO UPDATE SET
               messages = excluded.messages, last_at = excluded.last_at,
               last_received_at = excluded.last_received_at, metrics = excluded.metrics,
@@ -219,7 +222,7 @@ pub fn record_events(events: &[EventRow]) -> Result<Statement, json::Error> {
             INSERT INTO telemetry_events (device_id, at, mark, kind, detail, count)
             SELECT e.value->>'device_id', e.value->>'at', e.value->>'mark', e.value->>'kind', e.value->>'detail', e.value->>'count'
             FROM json_each(?1) AS e
-            WHERE EXISTS (SELECT 1 FROM devices WHERE device_id = e.value->>'device_id')
+            WHERE EXISTS (SELECT 1 FROM devices WHERE device_id = e.value->>'device_id' AND erased_before <= (e.value->>'at') / 3600000)
               AND (SELECT count(*) FROM telemetry_events WHERE device_id = e.value->>'device_id'
                 AND at >= (e.value->>'at') / 3600000 * 3600000 AND at < ((e.value->>'at') / 3600000 + 1) * 3600000) < ?2
             ON CONFLICT (device_id, at, mark) DO NOTHING",

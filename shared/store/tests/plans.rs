@@ -21,9 +21,9 @@ use rs1_store::security::{AdminAccess, Wanted};
 use rs1_store::sql::PageRequest;
 use rs1_store::telemetry::RollupRow;
 use rs1_store::{
-    Statement, access, alerts, backups, checks, cron, devices, diagnostics, firmware, fleet, idempotency,
-    incidents, notices, objects, orders, rollouts, rotations, seals, security, status, tallies, telemetry,
-    users, watch, zones,
+    Statement, access, alerts, backups, checks, cron, devices, diagnostics, erasures, exports, firmware,
+    fleet, idempotency, incidents, notices, objects, orders, rollouts, rotations, seals, security, status,
+    tallies, telemetry, users, watch, zones,
 };
 use rs1_telemetry::alert::{Alerts, Kind, Signal};
 
@@ -100,7 +100,7 @@ fn every_statement() -> Vec<Statement> {
     statements.extend(alert_statements(&device));
     statements.extend(notice_statements());
     statements.extend([check_statements(), object_statements(), seal_statements(&device)].concat());
-    statements.extend(fleet_statements(&device));
+    statements.extend([fleet_statements(&device), own_data_statements(&device)].concat());
     statements
 }
 
@@ -180,6 +180,70 @@ fn fleet_statements(device: &DeviceId) -> Vec<Statement> {
     ];
     statements.extend(fleet::write_hour(&hour, NOW).unwrap());
     statements.extend(fleet::prune(1));
+    statements
+}
+
+fn own_data_statements(device: &DeviceId) -> Vec<Statement> {
+    let (user, id) = (UserId::generate(NOW, [0; 10]), RecordId::generate("exp", NOW, [0; 10]));
+    let export = exports::ExportRow {
+        export_id: "exp-1".into(),
+        device_id: device.clone(),
+        user_id: user.clone(),
+        state: "running".into(),
+        bytes: 0,
+        created_at: NOW,
+        from_at: NOW,
+        until_at: NOW,
+        progress: "{}".into(),
+        generation: 1,
+    };
+    let erasure = erasures::ErasureRow {
+        erasure_id: "era-1".into(),
+        device_id: device.clone(),
+        user_id: user.clone(),
+        state: "running".into(),
+        requested_at: NOW,
+        from_hour: 1,
+        until_hour: 2,
+        next_hour: 1,
+        lines: 0,
+        generation: 1,
+        done_at: None,
+    };
+    let kept = erasures::Kept {
+        erasure_id: "era-1".into(),
+        device_id: device.clone(),
+        user_id: user.clone(),
+        requested_at: NOW,
+        from_hour: 1,
+        until_hour: 2,
+    };
+    let saved = erasures::Saved { state: "running", next_hour: 1, lines: 0, due_at: NOW, held_until: NOW };
+    let mut statements = vec![
+        exports::begin(&id, &user, device, "{}", NOW, NOW),
+        exports::latest(&user, device, NOW),
+        exports::ready("exp-1", NOW),
+        exports::take(NOW),
+        exports::save(&export, "{}", None, NOW),
+        exports::let_go(&export, NOW),
+        exports::prune(&id, 10),
+        erasures::begin(&id, &user, device, 1, NOW),
+        erasures::hide(device),
+        erasures::close(device, 1),
+        erasures::unknown(&["era-1"]).unwrap(),
+        erasures::again(&kept, NOW),
+        erasures::cancel_exports(device),
+        erasures::latest(&user, device),
+        erasures::take(NOW),
+        erasures::save(&erasure, &saved, NOW),
+        erasures::let_go(&erasure, NOW),
+        erasures::delete_events(device, 1, 10),
+        erasures::doomed_exports(device),
+        erasures::prune(&id, 10),
+    ];
+    let after = exports::After::default();
+    statements.extend(exports::FILES.map(|(_, page)| page(device, NOW, NOW, &after, 10)));
+    statements.extend(erasures::delete_rows(device, 1, NOW));
     statements
 }
 

@@ -35,6 +35,8 @@ pub enum Slot {
     Empty,
     /// A rollup, and how often it was written.
     Open(Rollup, i64),
+    /// What there was is deleted, at the wish of the device's owner: what comes of it now is not taken in.
+    Erased,
     /// A rollup whose ids are forgotten: it takes no more messages, but is made anew of the archive when some come.
     Sealed,
 }
@@ -97,6 +99,8 @@ pub struct Taken {
     pub repeated: usize,
     /// How many messages came after their hour was sealed: archived, and counted when it is made anew of the archive.
     pub late: usize,
+    /// How many messages are of hours that were erased: they are kept nowhere.
+    pub erased: usize,
     /// How many messages are new.
     pub counted: usize,
 }
@@ -121,6 +125,8 @@ pub struct Intake {
 enum Held {
     /// The device is not enrolled.
     Unknown,
+    /// It was erased.
+    Erased,
     /// It takes no more messages; ids of those that came.
     Sealed(Vec<String>),
     /// As it is now; the generation that is stored; what it was given since.
@@ -152,6 +158,7 @@ impl Intake {
     pub fn load(&mut self, wanted: &[Key], slots: Vec<(Key, Slot)>) {
         for (key, slot) in slots {
             let held = match slot {
+                Slot::Erased => Held::Erased,
                 Slot::Sealed => Held::Sealed(Vec::new()),
                 Slot::Empty => Held::Open(Rollup::default(), 0, Adds::default()),
                 Slot::Open(rollup, generation) => Held::Open(rollup, generation, Adds::default()),
@@ -175,6 +182,10 @@ impl Intake {
             let (new, count) = match self.held.get_mut(&key_of(message)) {
                 None | Some(Held::Unknown) => {
                     taken.unknown.push(place);
+                    continue;
+                }
+                Some(Held::Erased) => {
+                    taken.erased = taken.erased.saturating_add(1);
                     continue;
                 }
                 Some(Held::Sealed(ids)) => {

@@ -160,7 +160,7 @@ pub struct Manifest {
     pub sources: Vec<String>,
     /// How many shards there are.
     pub shards: u32,
-    /// Lines in the packs.
+    /// Lines in the packs when they were made. What is in them now the heads of their indexes say: an erasure takes lines out.
     pub lines: u64,
     /// Lines of the sources that stood there twice.
     pub duplicates: u64,
@@ -313,6 +313,31 @@ pub fn index(pack: &Pack, lengths: &[u32]) -> String {
         offset = offset.saturating_add(u64::from(length));
     }
     text
+}
+
+/// An index without a device: what is left of it, and where that device's lines were; `None` if it has none.
+///
+/// # Errors
+/// When it is no index.
+pub fn without(index: &str, device: &DeviceId) -> Result<Option<(String, Entry)>, String> {
+    let (head, entries) = index.split_once('\n').ok_or("an index has a head")?;
+    let mut head: Head = json::read(head).map_err(|error| error.to_string())?;
+    let (mut found, mut rest) = (None, String::with_capacity(index.len()));
+    for line in entries.lines() {
+        // Only a line that has the id somewhere can be that device's.
+        if line.contains(device.as_str()) {
+            let entry: Entry = json::read(line).map_err(|error| error.to_string())?;
+            if entry.device_id == *device {
+                found = Some(entry);
+                continue;
+            }
+        }
+        rest.push_str(line);
+        rest.push('\n');
+    }
+    let Some(entry) = found else { return Ok(None) };
+    head.lines = head.lines.saturating_sub(u64::from(entry.lines));
+    Ok(Some((json_line(&head) + &rest, entry)))
 }
 
 fn json_line(value: &impl Serialize) -> String {
@@ -485,6 +510,33 @@ mod tests {
             prop_assert_eq!(held, expected);
             prop_assert_eq!(bytes, count(text(&lines).len()));
             prop_assert_eq!(kept + twice, count(lines.len()));
+        }
+
+        /// Of an index only that device's line goes, and what it says of the pack's lines is right again.
+        #[test]
+        fn an_index_without_a_device_is_the_same_but_for_it(
+            sent in proptest::collection::vec((0_u8..6, 0_i64..30), 1..40),
+            who in 0_u8..8,
+        ) {
+            let lines: Vec<_> = sent.iter().map(|(device, number)| line(*device, *number)).collect();
+            let packed = pack(&text(&lines), &Part { digest: "d", shard: 0, of: 1 }, &Pack::default()).unwrap();
+            let lengths: Vec<u32> = (1..).take(packed.devices.len()).collect();
+            let whole = index(&packed, &lengths);
+            let device = DeviceId::parse(&format!("{who:02x}{}", "0".repeat(30))).unwrap();
+            let own = packed.devices.iter().find(|(known, _)| *known == device);
+            match (without(&whole, &device).unwrap(), own) {
+                (None, None) => {}
+                (Some((rest, entry)), Some((_, lines))) => {
+                    prop_assert_eq!((&entry.device_id, entry.lines), (&device, *lines));
+                    prop_assert!(!rest.contains(device.as_str()));
+                    let expected: Vec<_> = whole.lines().skip(1).filter(|line| !line.contains(device.as_str())).collect();
+                    prop_assert_eq!(rest.lines().skip(1).collect::<Vec<_>>(), expected);
+                    let head: Head = serde_json::from_str(rest.lines().next().unwrap()).unwrap();
+                    prop_assert_eq!(head.lines + u64::from(*lines), packed.head.lines);
+                    prop_assert_eq!(without(&rest, &device), Ok(None));
+                }
+                (found, own) => prop_assert!(false, "{found:?} {own:?}"),
+            }
         }
 
         #[test]

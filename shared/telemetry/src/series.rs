@@ -105,6 +105,29 @@ pub fn messages_after(
     Ok(messages)
 }
 
+/// A device's lines out of others, to the letter: of messages received from `from` on and before `until`, in the order in which the broker
+/// received them, each once.
+///
+/// # Errors
+/// The first line that is no message, by its number from 1, and why.
+pub fn own_lines(
+    lines: &str,
+    device: &DeviceId,
+    from: UnixMillis,
+    until: UnixMillis,
+) -> Result<Vec<String>, String> {
+    let mut own = Vec::new();
+    for (line, number) in lines.lines().zip(1_u64..) {
+        let message = Message::from_json(line).map_err(|error| format!("line {number}: {error}"))?;
+        if message.device == *device && message.received_at >= from && message.received_at < until {
+            own.push((message.received_at, message.id, line));
+        }
+    }
+    own.sort_unstable();
+    own.dedup_by(|one, other| one.1 == other.1);
+    Ok(own.into_iter().map(|(_, _, line)| line.to_owned()).collect())
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -171,5 +194,19 @@ mod tests {
             expected.sort_by_key(Place::of);
             prop_assert_eq!(shown, expected);
         }
+    }
+
+    #[test]
+    fn own_lines_are_to_the_letter_in_order_and_once() {
+        let line = |id: &str, at: i64| message_at(id, NOW, NOW.plus(at), &json!({"a.b": 1})).to_line();
+        let device = DeviceId::parse(ID).unwrap();
+        let foreign = line("m9", 1).replace(ID, &"f".repeat(32));
+        let spaced = line("m1", 1).replacen('{', "{ ", 1);
+        let text =
+            [line("m3", 3), spaced.clone(), foreign, line("m1", 1), line("m4", 4), line("m0", 0)].join("\n");
+        let own = own_lines(&text, &device, NOW.plus(1), NOW.plus(4)).unwrap();
+        assert_eq!(own.len(), 2, "{own:?}");
+        assert!([spaced, line("m1", 1)].contains(&own[0]) && own[1] == line("m3", 3));
+        assert!(own_lines("{}", &device, NOW, NOW).unwrap_err().starts_with("line 1"));
     }
 }

@@ -79,6 +79,14 @@ pub async fn compact(now: UnixMillis, world: &World<impl Ports>) -> Result<Strin
     ))
 }
 
+/// Packs what lies loose of an hour that takes no more messages, as far as one run gets.
+///
+/// # Errors
+/// What failed. It can be done again.
+pub(crate) async fn pack_hour(hour: i64, world: &World<impl Ports>) -> Result<(), PortError> {
+    Run { world, left: OPENED, done: Done::default() }.hour(hour, true).await
+}
+
 /// A run.
 struct Run<'a, P: Ports> {
     world: &'a World<P>,
@@ -304,6 +312,7 @@ impl<P: Ports> Run<'_, P> {
                         late.push(key);
                         continue;
                     }
+                    Slot::Erased => continue,
                     Slot::Empty => (Rollup::default(), 0),
                     // Whether what it has forgotten was counted it cannot tell.
                     Slot::Open(rollup, _) if !rollup.remembers_all() => continue,

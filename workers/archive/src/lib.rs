@@ -5,6 +5,7 @@
 //!
 //! - [`cron`]: the minute's watch, which finds what no message tells, the hourly [`compact`](mod@compact)ion of the archive, the
 //!   fleet's hours, and the hourly [`sweep`](mod@sweep), of which [`seal`](mod@seal) compares what was counted with what is archived;
+//! - [`export`]: all that there is of a device as one archive; [`erase`]: that it goes;
 //! - [`routes`]: how this worker is.
 //!
 //! All of it is plain Rust over ports, so native tests run every trigger; only the last lines of this file know the Workers
@@ -15,10 +16,13 @@ pub mod config;
 pub mod cron;
 #[cfg(feature = "schema")]
 pub mod document;
+pub mod erase;
+pub mod export;
 mod recount;
 pub mod routes;
 pub mod seal;
 pub mod sweep;
+pub mod tar;
 pub mod world;
 
 #[cfg(target_arch = "wasm32")]

@@ -183,6 +183,10 @@ impl<P: Ports> Run<'_, P> {
             // A device that is not enrolled has no slot, and no rollup.
             let (mut anew, mut gone) = (Vec::new(), Vec::new());
             for slot in rows::<RollupSlot>(&counted)? {
+                // What was erased is not to be made again of what the archive may still have of it.
+                if slot.erased {
+                    continue;
+                }
                 let archived = of_device(&archived, &slot.device_id);
                 let device = slot.device_id.clone();
                 let counted = slot.into_row();

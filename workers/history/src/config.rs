@@ -2,6 +2,7 @@
 
 use rs1_api::operator::Issuer;
 use rs1_auth::access_token::AccessTokens;
+use rs1_auth::export_link::ExportLinks;
 use rs1_domain::config::{BadConfig, Environment, Settings, is_strong_secret};
 
 /// What this worker needs to know.
@@ -12,6 +13,8 @@ pub struct Config {
     pub operators: Issuer,
     /// Tells good access tokens of users.
     pub access_tokens: AccessTokens,
+    /// Signs links to exports.
+    pub export_links: ExportLinks,
 }
 
 impl Config {
@@ -30,7 +33,8 @@ impl Config {
         let config = match (environment, operators, secret) {
             (Some(environment), Some(operators), Some(secret)) => {
                 let access_tokens = AccessTokens::new(&secret, previous.as_deref());
-                Some(Self { environment, operators, access_tokens })
+                let export_links = ExportLinks::new(&secret, previous.as_deref());
+                Some(Self { environment, operators, access_tokens, export_links })
             }
             _ => None,
         };

@@ -9,6 +9,7 @@ use rs1_domain::security::{SecurityKind, Severity};
 use rs1_domain::{DeviceId, UnixMillis};
 use rs1_openapi::{Caller, Operation, Tag, sample};
 use rs1_store::alerts::Status;
+use rs1_store::exports::KEPT;
 use rs1_store::fleet::{DeviceStats, FleetHealth};
 use rs1_store::security::SecurityRow;
 use rs1_store::sql::Page;
@@ -22,7 +23,7 @@ use serde_json::json;
 use crate::format::Document;
 use crate::handlers::metrics::{Measured, render};
 use crate::handlers::telemetry::{Head, ITEMS, MOST_ITEMS, Resolution, ShownMessage, ShownMetric, ShownSpan};
-use crate::handlers::{alerts, events};
+use crate::handlers::{alerts, events, own_data};
 
 /// A page of hours or days, or of messages.
 #[derive(JsonSchema, Serialize)]
@@ -50,7 +51,20 @@ enum Line {
 /// Every operation.
 pub fn operations() -> Vec<Operation> {
     let health = Operation::get("/api/history/health", "historyHealth", "How this worker is");
-    vec![sample::health(health), telemetry(), events(), alerts(), acknowledge(), security_log(), metrics()]
+    vec![
+        sample::health(health),
+        telemetry(),
+        events(),
+        alerts(),
+        acknowledge(),
+        security_log(),
+        metrics(),
+        ask_export(),
+        export(),
+        download(),
+        erase(),
+        erasure(),
+    ]
 }
 
 fn events() -> Operation {
@@ -270,9 +284,123 @@ fn metrics() -> Operation {
         .refuses_faults(&[("?period", "is not known; known are ")])
 }
 
+fn shown_export(ready: bool) -> own_data::ShownExport {
+    let id = sample::record_id("exp").to_string();
+    own_data::ShownExport {
+        state: if ready { "ready" } else { "running" }.to_owned(),
+        from: sample::NOW.plus(-20 * 3_600_000),
+        until: sample::NOW,
+        hours: own_data::Hours { done: if ready { 20 } else { 0 }, of: 20 },
+        expires_at: sample::NOW.plus(KEPT),
+        bytes: ready.then_some(52_348),
+        download: ready.then(|| {
+            format!(
+                "/api/history/exports/{id}?expires=1768904100&sig=HNoZlX15JUbI8t20QQHGoYZIlQvEXAEeUof5U-gmBvQ"
+            )
+        }),
+        id,
+    }
+}
+
+/// A route about what there is of a device, for its owner.
+fn of_owner(operation: Operation) -> Operation {
+    operation
+        .of(Tag::Devices, Caller::Person)
+        .path::<DeviceId>("id", "The device.", sample::device_id().as_str())
+        .refuses(ProblemKind::Forbidden, "the role viewer may not have all of its data, or have it deleted")
+        .refuses(ProblemKind::NotFound, "you have no such device")
+}
+
+fn ask_export() -> Operation {
+    let operation =
+        Operation::post("/api/devices/{id}/export", "askExport", "Have all of a device's data put together");
+    of_owner(operation)
+        .about(
+            "One archive with all that there is of the device since it is its owner's: the device, its people, its zones, alerts, events, hours, who \
+             did what with it, and every message. It takes minutes, of a year an hour, and can be had for six days. One that runs, or was asked \
+             for within a day, is answered as it is.",
+        )
+        .answers(202, "The export", &shown_export(false))
+        .refuses(ProblemKind::Conflict, "an export for somebody else is being made; try again later")
+}
+
+fn export() -> Operation {
+    of_owner(Operation::get("/api/devices/{id}/export", "deviceExport", "How far a device's export is"))
+        .about("When it is ready, with a link to the archive (`.tar.gz`) that needs no token and is good for a quarter of an hour.")
+        .answers(200, "The export", &shown_export(true))
+}
+
+fn download() -> Operation {
+    let integer = json!({"type": "integer"});
+    Operation::get("/api/history/exports/{export}", "downloadExport", "Download an export")
+        .of(Tag::Devices, Caller::Link)
+        .about("By a link out of the export, as long as the device is that person's.")
+        .path_of(
+            "export",
+            "The export.",
+            json!({"type": "string", "pattern": sample::record_pattern("exp")}),
+            sample::record_id("exp").as_str(),
+        )
+        .required_query("expires", "Unix seconds until which the link is good.", integer, "1768904100")
+        .required_query(
+            "sig",
+            "The signature.",
+            json!({"type": "string"}),
+            "HNoZlX15JUbI8t20QQHGoYZIlQvEXAEeUof5U-gmBvQ",
+        )
+        .answers_bytes(200, "The archive", "application/gzip")
+        .with(200, "content-disposition", "Under which name to keep it.")
+        .refuses(ProblemKind::Forbidden, "the link is not good, or not any more: ask for another")
+        .refuses(ProblemKind::NotFound, "there is no such export any more")
+}
+
+fn shown_erasure(done: bool) -> own_data::ShownErasure {
+    own_data::ShownErasure {
+        id: sample::record_id("era").to_string(),
+        state: if done { "done" } else { "running" }.to_owned(),
+        requested_at: sample::NOW,
+        before: sample::NOW.plus(3_600_000),
+        hours: own_data::Hours { done: if done { 20 } else { 0 }, of: 20 },
+        messages: if done { 1_140 } else { 0 },
+        due_at: sample::NOW.plus(148 * 3_600_000),
+        done_at: done.then(|| sample::NOW.plus(124 * 3_600_000)),
+    }
+}
+
+fn erase() -> Operation {
+    let device = sample::device_id();
+    of_owner(Operation::delete("/api/devices/{id}/data", "deleteData", "Have a device's data deleted"))
+        .about(
+            "What it said until the end of the present hour. Nobody is shown it from now on. When the hour is over, the hours, events and alerts \
+             go, and its lines in the archive: what is older than five days within hours, the rest when those hours take no more messages, \
+             within a week at the latest. What comes late of that time is kept nowhere. What was added up over all devices stays, as it names \
+             none. Backups of the database have it until they expire, after 30 days; one that is restored has it deleted again within the \
+             hour. The device stays its owner's, with its name and zones.",
+        )
+        .required_query(
+            "confirm",
+            "The device's id once more: what is deleted cannot be had again.",
+            json!({"type": "string"}),
+            device.as_str(),
+        )
+        .answers(202, "The deletion", &shown_erasure(false))
+        .refuses_faults(&[("?confirm", "must be the device's id: what is deleted cannot be had again")])
+}
+
+fn erasure() -> Operation {
+    of_owner(Operation::get(
+        "/api/devices/{id}/data",
+        "dataDeletion",
+        "How far the deletion of a device's data is",
+    ))
+    .answers(200, "The deletion", &shown_erasure(true))
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
+
+    use rs1_domain::Method;
 
     use crate::routes::Route;
 
@@ -290,16 +418,15 @@ mod tests {
             Route::Acknowledge(device, "alr-1"),
             Route::SecurityLog,
             Route::Metrics,
-        ]
-        .map(|route| match route {
-            Route::Health
-            | Route::Telemetry(_)
-            | Route::Events(_)
-            | Route::Alerts(_)
-            | Route::SecurityLog
-            | Route::Metrics => (route.pattern(), "GET"),
-            Route::Acknowledge(..) => (route.pattern(), "POST"),
+            Route::Export(device),
+            Route::Download("exp-1"),
+            Route::Data(device),
+        ];
+        let answered = answered.into_iter().flat_map(|route| {
+            let methods = route.methods().iter().filter(|method| **method != Method::Head);
+            methods.map(move |method| (route.pattern(), method.as_str()))
         });
+        let answered: BTreeSet<_> = answered.collect();
         let described: BTreeSet<_> = operations()
             .iter()
             .map(|operation| {
@@ -308,6 +435,6 @@ mod tests {
                 (operation.path, operation.method.as_str())
             })
             .collect();
-        assert_eq!(described, BTreeSet::from(answered));
+        assert_eq!(described, answered);
     }
 }

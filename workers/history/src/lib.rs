@@ -1,9 +1,10 @@
 //! The history worker: what devices said, what the security log says, and the metrics of all of it, for whoever may ask.
 //!
 //! It is apart from `telemetry`, which takes in what they say: that one is small and starts quickly, because devices and EMQX
-//! wait for it. What has to be done with it by the clock is done by `archive`. A path below `/api` belongs to `device-api`, since routes can have no wildcard in their middle; so `device-api`
-//! counts the requests of people and operators and passes on, over a service binding, those that are for this worker. It looks at their tokens
-//! itself: whatever way a request came, it is no more than its token says.
+//! wait for it. What has to be done with it by the clock is done by `archive`. A path below `/api` belongs to `device-api`, since routes
+//! can have no wildcard in their middle; so `device-api` counts the requests of people and operators and passes on, over a service
+//! binding, those that are for this worker. It looks at their tokens itself: whatever way a request came, it is no more than its token
+//! says.
 //!
 //! - [`routes`]: which handler answers which request;
 //! - [`handlers`]: one module a resource;
@@ -32,6 +33,7 @@ mod worker {
     use rs1_platform::http_client::{HttpClient, WebCrypto};
     use rs1_platform::kv::Kv;
     use rs1_platform::r2::R2;
+    use rs1_platform::random::Crypto;
     use rs1_platform::{Env, PerIsolate, RawRequest, RawResponse, Service};
 
     use crate::config::Config;
@@ -56,6 +58,7 @@ mod worker {
         type Database = D1<'a>;
         type Archive = R2<'a>;
         type KeyValue = Kv<'a>;
+        type Random = Crypto;
         type Documents = HttpClient;
         type Signatures = WebCrypto;
     }
@@ -65,6 +68,7 @@ mod worker {
             db: D1::new(env, "DB"),
             archives: R2::new(env, "ARCHIVES"),
             cache: Kv::new(env, "CACHE"),
+            random: Crypto,
             documents: HttpClient,
             signatures: WebCrypto,
             keys: KEYS.with(Rc::clone),

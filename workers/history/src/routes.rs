@@ -1,7 +1,7 @@
 //! Which handler answers which request.
 //!
-//! Only `/api/history/*` leads here from outside, and nothing is there but health. Whatever else is here comes by way of
-//! `device-api`.
+//! Only `/api/history/*` leads here from outside, and nothing is there but health, and exports for whoever has a link to one. Whatever else is
+//! here comes by way of `device-api`.
 
 use rs1_api::{operator, person};
 use rs1_domain::config::BadConfig;
@@ -9,7 +9,7 @@ use rs1_domain::{Answer, Method, Problem, Request};
 use rs1_store::health;
 
 use crate::config::Config;
-use crate::handlers::{alerts, events, metrics, security_log, telemetry};
+use crate::handlers::{alerts, events, metrics, own_data, security_log, telemetry};
 use crate::world::{Ports, World};
 
 /// The request headers that this worker reads.
@@ -28,6 +28,12 @@ pub(crate) enum Route<'a> {
     Alerts(&'a str),
     /// That somebody knows.
     Acknowledge(&'a str, &'a str),
+    /// All that there is of it, in one archive.
+    Export(&'a str),
+    /// That archive, by a link that we signed.
+    Download(&'a str),
+    /// That what there is of it goes.
+    Data(&'a str),
     /// What somebody tried.
     SecurityLog,
     /// How the fleet and the pipeline are, for Prometheus.
@@ -39,6 +45,9 @@ impl<'a> Route<'a> {
         let segments: Vec<_> = path.strip_prefix("/api/")?.split('/').collect();
         match *segments.as_slice() {
             ["history", "health"] => Some(Self::Health),
+            ["history", "exports", export] if !export.is_empty() => Some(Self::Download(export)),
+            ["devices", device, "export"] if !device.is_empty() => Some(Self::Export(device)),
+            ["devices", device, "data"] if !device.is_empty() => Some(Self::Data(device)),
             ["admin", "security-log"] => Some(Self::SecurityLog),
             ["admin", "metrics"] => Some(Self::Metrics),
             ["devices", device, "telemetry"] if !device.is_empty() => Some(Self::Telemetry(device)),
@@ -51,9 +60,11 @@ impl<'a> Route<'a> {
         }
     }
 
-    fn methods(self) -> &'static [Method] {
+    pub(crate) fn methods(self) -> &'static [Method] {
         match self {
             Self::Acknowledge(..) => &[Method::Post],
+            Self::Export(_) => &[Method::Get, Method::Head, Method::Post],
+            Self::Data(_) => &[Method::Get, Method::Head, Method::Delete],
             _ => &[Method::Get, Method::Head],
         }
     }
@@ -66,6 +77,9 @@ impl<'a> Route<'a> {
             Self::Events(_) => "/api/devices/{id}/events",
             Self::Alerts(_) => "/api/devices/{id}/alerts",
             Self::Acknowledge(..) => "/api/devices/{id}/alerts/{alert}/ack",
+            Self::Export(_) => "/api/devices/{id}/export",
+            Self::Download(_) => "/api/history/exports/{export}",
+            Self::Data(_) => "/api/devices/{id}/data",
             Self::SecurityLog => "/api/admin/security-log",
             Self::Metrics => "/api/admin/metrics",
         }
@@ -116,14 +130,26 @@ async fn answer(
             _ => security_log::list(&world.db, request).await,
         };
     }
+    let World { db, archives, random, .. } = world;
+    if let Route::Download(export) = route {
+        return own_data::download(db, archives, random, &config.export_links, export, request).await;
+    }
     let person = person::identify(request, &config.access_tokens)?;
     match route {
-        Route::Health | Route::SecurityLog | Route::Metrics => {
+        Route::Health | Route::Download(_) | Route::SecurityLog | Route::Metrics => {
             Err(Problem::internal("that was answered above"))
         }
         Route::Telemetry(device) => {
             telemetry::show(&world.db, &world.archives, &person, device, request).await
         }
+        Route::Export(device) if request.method == Method::Post => {
+            own_data::export(db, random, &person, device, request).await
+        }
+        Route::Export(device) => own_data::exported(db, &config.export_links, &person, device, request).await,
+        Route::Data(device) if request.method == Method::Delete => {
+            own_data::erase(db, archives, random, &person, device, request).await
+        }
+        Route::Data(device) => own_data::erased(db, &person, device, request).await,
         Route::Events(device) => events::list(&world.db, &person, device, request).await,
         Route::Alerts(device) => alerts::list(&world.db, &person, device, request).await,
         Route::Acknowledge(device, alert) => {
@@ -139,6 +165,9 @@ mod tests {
     #[test]
     fn every_route_is_found_by_its_path_and_no_other() {
         assert_eq!(Route::of("/api/history/health"), Some(Route::Health));
+        assert_eq!(Route::of("/api/history/exports/exp-1"), Some(Route::Download("exp-1")));
+        assert_eq!(Route::of("/api/devices/x1/export"), Some(Route::Export("x1")));
+        assert_eq!(Route::of("/api/devices/x1/data"), Some(Route::Data("x1")));
         assert_eq!(Route::of("/api/devices/x1/telemetry"), Some(Route::Telemetry("x1")));
         assert_eq!(Route::of("/api/admin/security-log"), Some(Route::SecurityLog));
         assert_eq!(Route::of("/api/admin/metrics"), Some(Route::Metrics));
@@ -151,6 +180,7 @@ mod tests {
             "/api",
             "/api/",
             "/api/history/",
+            "/api/history/exports/",
             "/api/devices//telemetry",
             "/api/devices/x/telemetry/",
         ] {

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use rs1_auth::jwt::KeyCache;
-use rs1_domain::port::{Archive, Database, DocumentSource, KeyValue, Packs, SignatureVerifier};
+use rs1_domain::port::{Archive, Database, DocumentSource, KeyValue, Packs, Random, SignatureVerifier};
 
 /// Which implementation stands behind each port: the runtime's, or a test's.
 #[expect(missing_docs, reason = "`World` says what each is for")]
@@ -12,6 +12,7 @@ pub trait Ports {
     type Database: Database;
     type Archive: Archive + Packs;
     type KeyValue: KeyValue;
+    type Random: Random;
     type Documents: DocumentSource;
     type Signatures: SignatureVerifier;
 }
@@ -24,6 +25,8 @@ pub struct World<P: Ports> {
     pub archives: P::Archive,
     /// The KV namespace of answers that are good for a minute.
     pub cache: P::KeyValue,
+    /// Random bytes, for ids.
+    pub random: P::Random,
     /// Fetches the operators' keys.
     pub documents: P::Documents,
     /// Verifies operators' tokens.

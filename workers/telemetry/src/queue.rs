@@ -95,6 +95,9 @@ pub async fn consume(batch: &Batch, world: &World<impl Ports>) -> Settlement {
                     taken.unknown.len()
                 ));
             }
+            if taken.erased > 0 {
+                notes.push(format!("{} of erased hours", taken.erased));
+            }
             if let Some(left) = left {
                 notes.push(left);
             }

@@ -1,5 +1,7 @@
 // The JavaScript half of r2.rs.
 
+import { waitUntil } from "cloudflare:workers";
+
 const GZIP_OF = "gzip-of";
 
 function bucket(env, binding) {
@@ -8,17 +10,26 @@ function bucket(env, binding) {
   return found;
 }
 
-export async function put_new(env, binding, key, view, contentType, gzip, label) {
+async function store(env, binding, key, view, contentType, gzip, options) {
   // `view` is wasm's memory, good only until the first await.
   let body = view.slice();
-  const options = { onlyIf: { etagDoesNotMatch: "*" }, httpMetadata: { contentType } };
+  options.httpMetadata = { contentType };
   if (gzip) {
     body = await through(new CompressionStream("gzip"), body);
     options.httpMetadata.contentType = "application/gzip";
-    options.customMetadata = { [GZIP_OF]: contentType };
+    options.customMetadata = { ...options.customMetadata, [GZIP_OF]: contentType };
   }
-  if (label !== undefined) options.customMetadata = { ...options.customMetadata, label };
-  return (await bucket(env, binding).put(key, body, options)) !== null;
+  return bucket(env, binding).put(key, body, options);
+}
+
+export async function put_new(env, binding, key, view, contentType, gzip, label) {
+  const options = { onlyIf: { etagDoesNotMatch: "*" } };
+  if (label !== undefined) options.customMetadata = { label };
+  return (await store(env, binding, key, view, contentType, gzip, options)) !== null;
+}
+
+export async function replace(env, binding, key, view, contentType, gzip) {
+  await store(env, binding, key, view, contentType, gzip, {});
 }
 
 export async function get(env, binding, key) {
@@ -211,6 +222,47 @@ export async function unpack(env, binding, key, offset, view) {
     at += one;
   }
   return text;
+}
+
+// What a gzip member has besides a comment: its head, the end of the comment, an empty block, and the hash and the size of nothing.
+const MEMBER = 10 + 1 + 2 + 8;
+
+export async function blank(env, binding, key, offset, length) {
+  const found = await bucket(env, binding).get(key);
+  if (found === null) throw new Error("it is gone");
+  const bytes = new Uint8Array(await found.arrayBuffer());
+  if (length < MEMBER || offset + length > bytes.length) throw new Error(`no member of ${length} bytes at ${offset} of ${bytes.length}`);
+  // RFC 1952: a comment has any length, and whoever unpacks passes over it.
+  bytes.fill(0x20, offset, offset + length);
+  bytes.set([0x1f, 0x8b, 8, 0x10, 0, 0, 0, 0, 0, 0xff], offset);
+  bytes.set([0, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0], offset + length - (MEMBER - 10));
+  const sha256 = await crypto.subtle.digest("SHA-256", bytes);
+  const { httpMetadata, customMetadata } = found;
+  const stored = await bucket(env, binding).put(key, bytes, { onlyIf: { etagMatches: found.etag }, sha256, httpMetadata, customMetadata });
+  if (stored === null) throw new Error("somebody else changed it");
+}
+
+export async function send_all(env, binding, packed, size) {
+  const store = bucket(env, binding);
+  const [first, ...rest] = packed.split("\n");
+  const opened = await store.get(first);
+  if (opened === null) return undefined;
+  // An answer that says its length, and is held to it.
+  const { readable, writable } = new FixedLengthStream(size);
+  const send = async () => {
+    await opened.body.pipeTo(writable, { preventClose: true });
+    for (const key of rest) {
+      const object = await store.get(key);
+      if (object === null) throw new Error(`${key} is gone`);
+      await object.body.pipeTo(writable, { preventClose: true });
+    }
+    await writable.close();
+  };
+  waitUntil(send().catch((error) => {
+    console.warn(`r2 ${binding} send: ${error}`);
+    return writable.abort(error).catch(() => {});
+  }));
+  return readable;
 }
 
 // R2 wants to know a length beforehand, so the result is buffered.

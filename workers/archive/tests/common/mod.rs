@@ -14,7 +14,8 @@ use rs1_store::native::NativeDatabase;
 use rs1_worker_archive::cron;
 use rs1_worker_archive::world::{Ports, World};
 
-struct Lent<'a>(PhantomData<&'a ()>);
+/// The ports of the history worker's world, lent.
+pub struct Lent<'a>(PhantomData<&'a ()>);
 
 impl<'a> Ports for Lent<'a> {
     type Database = &'a NativeDatabase;
@@ -23,12 +24,15 @@ impl<'a> Ports for Lent<'a> {
 }
 
 impl Cloud {
+    /// What this worker may use of it.
+    pub fn lent(&self) -> World<Lent<'_>> {
+        World { db: &self.world.db, queue: MemoryQueue::default(), archives: &self.world.archives }
+    }
+
     /// A trigger's run.
     pub fn tick(&self, cron: &str, now: UnixMillis) -> Result<String, String> {
-        let world: World<Lent<'_>> =
-            World { db: &self.world.db, queue: MemoryQueue::default(), archives: &self.world.archives };
         let request_id = RequestId::from_header("tick").unwrap();
         let due = Tick { cron: cron.into(), scheduled: now, now, request_id };
-        block_on(cron::tick(&due, &world)).map_err(|error| error.to_string())
+        block_on(cron::tick(&due, &self.lent())).map_err(|error| error.to_string())
     }
 }

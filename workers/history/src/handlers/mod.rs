@@ -3,5 +3,6 @@
 pub mod alerts;
 pub mod events;
 pub mod metrics;
+pub mod own_data;
 pub mod security_log;
 pub mod telemetry;

@@ -8,15 +8,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use rs1_api::access::{device_id, may_view};
 use rs1_api::query::Query;
 use rs1_auth::access_token::Person;
-use rs1_domain::port::{Archive, Database, Packs, PortError};
+use rs1_domain::port::{Archive, Database, Packs};
 use rs1_domain::time::{DAY, HOUR};
 use rs1_domain::wire::telemetry::is_metric_name;
-use rs1_domain::{Answer, DeviceId, Problem, Request, UnixMillis, json};
-use rs1_store::access;
+use rs1_domain::{Answer, DeviceId, Problem, Request, UnixMillis};
 use rs1_store::sql::{first_row, rows, run};
 use rs1_store::telemetry::{self, HourRow};
-use rs1_telemetry::archive::{folder, may_hold};
-use rs1_telemetry::pack::{self, Entry, Kind};
+use rs1_store::{access, lines};
+use rs1_telemetry::archive::folder;
 use rs1_telemetry::rollup::{Nature, read_metrics};
 use rs1_telemetry::series::{self, Place, Span};
 use rs1_telemetry::{Message, rollup};
@@ -32,10 +31,6 @@ pub(crate) const MOST_ITEMS: u32 = 1_000;
 pub(crate) const ITEMS: u32 = 200;
 /// Hours of the archive that are looked through for one page.
 const HOURS_A_PAGE: i64 = 6;
-/// Most bytes of archive lines that an hour of one device may have; at a message a minute it has 40 KB.
-const MOST_BYTES: usize = 16 * 1024 * 1024;
-/// Most bytes of an index that are about one device.
-const MOST_ENTRY: usize = 1_024;
 
 /// How fine the answer is.
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -270,7 +265,9 @@ async fn messages(
     let mut hour = after.received_at.hour();
     let stop = hour.saturating_add(HOURS_A_PAGE);
     while hour <= end && hour < stop && found.len() <= wanted.limit {
-        let lines = lines_of(archives, device, hour).await?;
+        let folder = folder(hour);
+        let objects = lines::list(archives, &folder).await?;
+        let lines = lines::of_hour(archives, device, &folder, &objects).await?;
         let more = series::messages_after(&lines, device, &after, wanted.to).map_err(Problem::internal)?;
         found.extend(more);
         hour = hour.saturating_add(1);
@@ -288,49 +285,4 @@ fn shown_message(message: Message, wanted: &Wanted) -> ShownMessage {
     let (time, received_at) = (message.telemetry.timestamp, message.received_at);
     let metrics = message.telemetry.metrics.into_iter().filter(|(name, _)| wanted.wants(name)).collect();
     ShownMessage { id: message.id, time, received_at, metrics }
-}
-
-/// A device's lines in an hour of the archive: those that lie loose, and those that the index of its shard points to. Some may stand
-/// in both, while the hour is being packed.
-async fn lines_of(
-    archives: &(impl Archive + Packs),
-    device: &DeviceId,
-    hour: i64,
-) -> Result<String, PortError> {
-    let prefix = folder(hour);
-    let (mut objects, mut after) = (Vec::new(), None::<String>);
-    loop {
-        let listing = archives.list(&prefix, after.as_deref()).await?;
-        after = listing.objects.last().map(|object| object.key.clone());
-        objects.extend(listing.objects);
-        if !listing.more {
-            break;
-        }
-    }
-    let keys = || objects.iter().map(|object| object.key.as_str());
-    let whole = pack::whole(keys());
-    let loose = objects
-        .iter()
-        .filter(|object| Kind::of(&object.key) == Kind::Loose && may_hold(object.label.as_deref(), device));
-    let loose: Vec<_> = loose.map(|object| object.key.as_str()).collect();
-    let mut lines = String::new();
-    if !loose.is_empty() {
-        lines = archives.lines_with(&loose, &[&series::needle(device)], MOST_BYTES).await?;
-    }
-    for key in keys() {
-        let Kind::Index(part) = Kind::of(key) else { continue };
-        if !whole.contains(part.digest) || !part.has(device) {
-            continue;
-        }
-        let entry = archives.lines_with(&[key], &[device.as_str()], MOST_ENTRY).await?;
-        if entry.is_empty() {
-            continue;
-        }
-        let Entry { offset, length, .. } =
-            json::read(entry.trim_end()).map_err(|error| PortError::new(key, error.to_string()))?;
-        let key = part.packed(&prefix);
-        let packed = archives.unpack(&key, offset, &[length]).await?;
-        lines.push_str(&packed.ok_or_else(|| PortError::new(key, "is gone"))?);
-    }
-    Ok(lines)
 }

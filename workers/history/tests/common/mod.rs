@@ -40,6 +40,7 @@ impl Ports for Memory {
     type Database = NativeDatabase;
     type Archive = MemoryBucket;
     type KeyValue = MemoryKeyValue;
+    type Random = Counting;
     type Documents = Certificates;
     type Signatures = AnySignature;
 }
@@ -77,6 +78,7 @@ pub fn cloud() -> Cloud {
             db: NativeDatabase::new(),
             archives: MemoryBucket::default(),
             cache: MemoryKeyValue::default(),
+            random: Counting::default(),
             documents: Certificates,
             signatures: AnySignature,
             keys: Rc::default(),
