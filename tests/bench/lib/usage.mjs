@@ -31,9 +31,9 @@ const BEGINS_AFTER = 7 * MINUTE;
 const OBJECTS = 6;
 /** Bytes of the parts in which EMQX uploads an object at the least (`min_part_size`); it begins and completes it, too. */
 const PART = 5_000_000;
-/** Hours that are sealed five days after they were, and deleted after thirty: a run of the clock for each of these ages. */
-const SEALS_AT = [1, 2, 3, 4, 5].map((hours) => 5 * DAY + hours * HOUR);
-const DELETES_AT = 30 * DAY + 4 * HOUR;
+/** Hours are sealed five days after they were, and deleted after thirty; a run of the clock for each of them. */
+const AGES = [5 * DAY, 30 * DAY];
+const RUNS = [1, 2, 3, 4, 5];
 
 /**
  * @typedef {object} Usage of one door
@@ -206,20 +206,28 @@ class Stage {
     for (const at of ages) await this.#tick(at + 1);
     const compaction = this.#meter.take();
     const packingCpu = cpuSeconds(workersRuntime()) - before;
-    const archive = await this.#archive();
-    for (const at of SEALS_AT) await this.#tick(hour + at);
-    await this.#tick(hour + DELETES_AT);
-    const upkeep = this.#meter.take();
-    await this.#tick(hour + DELETES_AT + 40 * DAY);
-    const idle = this.#meter.take();
+    const archive = await this.#archive(hour);
+    // What every run does, whatever there is, is told by itself: before hours are sealed, and when they are.
+    await this.#tick(hour + (ages.length + 2) * HOUR + 1);
+    const early = this.#meter.take();
+    const upkeep = [];
+    let idle = early;
+    for (const age of AGES) {
+      // The clock was put forward: this run makes up for those that never were.
+      await this.#tick(hour + age);
+      this.#meter.take();
+      for (const later of RUNS) await this.#tick(hour + age + later * HOUR);
+      upkeep.push(this.#meter.take());
+      await this.#tick(hour + age + (RUNS.length + 1) * HOUR);
+      idle = this.#meter.take();
+    }
     if (this.troubles.length > 0) throw new Error(`complaints: ${this.troubles.slice(0, 3).join('\n')}`);
 
     const deviceHours = this.ids.length * sent.hours;
     const a = (use, messages, more = 0) => ({ classA: (use.classA + more) / messages, classB: use.classB / messages, deletes: (use.ops.delete ?? 0) / messages });
-    // What every run does, whatever there is, is told by itself.
-    const runs = SEALS_AT.length + 1;
-    const more = (use, times, key) => Math.max(0, use[key] - times * idle[key]);
-    const packing = { classA: more(compaction, ages.length, 'classA') + more(upkeep, runs, 'classA'), classB: more(compaction, ages.length, 'classB') + more(upkeep, runs, 'classB'), ops: compaction.ops };
+    const done = (key) => Math.max(0, compaction[key] - ages.length * early[key]);
+    const kept = (key) => upkeep.reduce((sum, use) => sum + Math.max(0, use[key] - RUNS.length * idle[key]), 0);
+    const packing = { classA: done('classA') + kept('classA'), classB: done('classB') + kept('classB'), ops: compaction.ops };
     const written = Object.entries(ingest.statements).map(([name, its]) => [name, its.written / deviceHours]);
     return {
       devices: this.ids.length,
@@ -230,8 +238,8 @@ class Stage {
       rowsWritten: ingest.written / deviceHours,
       rowsRead: ingest.read / deviceHours,
       written: Object.fromEntries(written.filter(([, rows]) => rows >= 0.01)),
-      upkeepWritten: (more(compaction, ages.length, 'written') + more(upkeep, runs, 'written')) / archive.deviceHours,
-      upkeepRead: (more(compaction, ages.length, 'read') + more(upkeep, runs, 'read')) / archive.deviceHours,
+      upkeepWritten: (done('written') + kept('written')) / archive.deviceHours,
+      upkeepRead: (done('read') + kept('read')) / archive.deviceHours,
       archived: a(ingest, sent.messages, sent.uploads),
       packed: a(packing, archive.messages),
       listed: idle.classA,
@@ -251,8 +259,8 @@ class Stage {
     }
   }
 
-  /** What the packed hours hold. */
-  async #archive() {
+  /** What the packed hours hold; and the rollups from an hour on, which are sealed and deleted while it counts. */
+  async #archive(hour) {
     const bucket = await this.cloud.bucket('ARCHIVES');
     const found = { bytes: 0, messages: 0 };
     let cursor;
@@ -265,7 +273,7 @@ class Stage {
       cursor = page.truncated ? page.cursor : undefined;
     } while (cursor);
     if (found.messages === 0) throw new Error('no hour was packed');
-    const row = await (await this.cloud.database()).prepare('SELECT count(*) AS hours FROM telemetry_rollups').first();
+    const row = await (await this.cloud.database()).prepare('SELECT count(*) AS hours FROM telemetry_rollups WHERE hour >= ?1').bind(hour / HOUR).first();
     return { ...found, deviceHours: row.hours };
   }
 
