@@ -13,19 +13,16 @@
 mod common;
 
 use std::collections::BTreeMap;
-use std::io::Read;
 
 use common::{Cloud, device, published, telemetry_payload, ten_o_clock};
-use flate2::read::MultiGzDecoder;
 use pollster::block_on;
-use rs1_domain::port::Bucket;
 use rs1_domain::time::{HOUR, MINUTE};
 use rs1_domain::{DeviceId, MacAddress, RecordId, UserId};
 use rs1_store::devices::{self, NewDevice};
 use rs1_store::native::Failure;
 use rs1_store::sql::{rows, run};
 use rs1_store::telemetry::{EventRow, RollupRow, Written};
-use rs1_store::{Database, Param, Statement, alerts, erasures, fleet, telemetry};
+use rs1_store::{Database, Param, alerts, erasures, fleet, telemetry};
 use rs1_telemetry::alert::{Alerts, Kind, Signal};
 use rs1_telemetry::batch::Adds;
 use rs1_worker_archive::cron::{EVERY_MINUTE, HOURLY, SWEEP};
@@ -54,32 +51,15 @@ fn cloud() -> Cloud {
     let cloud = Cloud::new();
     let mac_address = MacAddress::from_bytes([2, 0, 0, 0, 0, 1]);
     let new = NewDevice { device_id: other(), mac_address, product_sku: None, sealed_key: "1.x".into() };
-    commit(&cloud, devices::enroll(&[new], cloud.now, "ada").unwrap());
-    sql(&cloud, "UPDATE devices SET enrolled_at = ?1", vec![ten_o_clock().plus(-48 * HOUR).into()]);
-    sql(
-        &cloud,
-        "INSERT INTO users (user_id, issuer, subject, email, email_verified_at, created_at) VALUES (?1, 'test', ?1, 'ada@example.com', 1, 1)",
+    cloud.commit(devices::enroll(&[new], cloud.now, "ada").unwrap());
+    cloud.sql("UPDATE devices SET enrolled_at = ?1", vec![ten_o_clock().plus(-48 * HOUR).into()]);
+    cloud.sql("INSERT INTO users (user_id, issuer, subject, email, email_verified_at, created_at) VALUES (?1, 'test', ?1, 'ada@example.com', 1, 1)",
         vec![owner().as_str().into()],
     );
-    sql(
-        &cloud,
-        "INSERT INTO device_access (device_id, user_id, role, granted_at, granted_by) VALUES (?1, ?2, 'owner', 1, 'test')",
+    cloud.sql("INSERT INTO device_access (device_id, user_id, role, granted_at, granted_by) VALUES (?1, ?2, 'owner', 1, 'test')",
         vec![device().as_str().into(), owner().as_str().into()],
     );
     cloud
-}
-
-fn commit(cloud: &Cloud, statement: Statement) {
-    block_on(cloud.world.db.batch(vec![statement])).unwrap();
-}
-
-fn sql(cloud: &Cloud, sql: &'static str, params: Vec<Param>) {
-    commit(cloud, Statement { name: "test", sql, params });
-}
-
-fn query(cloud: &Cloud, sql: &'static str, params: Vec<Param>) -> Vec<Value> {
-    let [outcome] = block_on(run(&cloud.world.db, [Statement { name: "test", sql, params }])).unwrap();
-    serde_json::from_str(&outcome.rows_json).unwrap()
 }
 
 /// Which hour, from ten o'clock on, a message is of, and in which it comes.
@@ -109,16 +89,7 @@ fn queued(cloud: &Cloud, number: i64) -> [String; 2] {
 
 /// Delivers until nothing is to be delivered again.
 fn deliver(cloud: &Cloud, numbers: impl IntoIterator<Item = i64>) {
-    let mut waiting: Vec<String> = numbers.into_iter().flat_map(|number| queued(cloud, number)).collect();
-    for _ in 0..10 {
-        let settled = cloud.deliver(&waiting);
-        let again: Vec<_> = settled.retries.iter().map(|retry| waiting[retry.index].clone()).collect();
-        waiting = again.into_iter().chain(cloud.world.queue.take()).collect();
-        if waiting.is_empty() {
-            return;
-        }
-    }
-    panic!("never settled");
+    cloud.settle(numbers.into_iter().flat_map(|number| queued(cloud, number)).collect());
 }
 
 /// The owner asks for it, in that hour.
@@ -164,24 +135,6 @@ fn pass(cloud: &Cloud, hours: i64, asked: &[i64], fault: &dyn Fn(&Cloud)) {
     cloud.world.db.fail(None);
 }
 
-/// The ids of the archive's lines, wherever they lie, in order.
-fn archived(cloud: &Cloud) -> Vec<String> {
-    let mut ids = Vec::new();
-    for (key, _) in cloud.world.archives.objects("telemetry/2") {
-        let bytes = block_on(cloud.world.archives.get(&key)).unwrap().unwrap();
-        let mut text = String::new();
-        if key.contains("/packed-") && !bytes.is_empty() {
-            MultiGzDecoder::new(bytes.as_slice()).read_to_string(&mut text).unwrap();
-        } else if key.contains("/00-") {
-            text = String::from_utf8(bytes).unwrap();
-        }
-        let id = |line: &str| serde_json::from_str::<Value>(line).unwrap()["id"].as_str().unwrap().to_owned();
-        ids.extend(text.lines().map(id));
-    }
-    ids.sort();
-    ids
-}
-
 /// What the database has of a device from an hour on, but for its ids and generations, which count what happened on the way.
 fn known(cloud: &Cloud, device: &DeviceId, from: i64) -> BTreeMap<&'static str, Vec<Value>> {
     [
@@ -191,7 +144,7 @@ fn known(cloud: &Cloud, device: &DeviceId, from: i64) -> BTreeMap<&'static str, 
         ("late", "SELECT hour FROM telemetry_late WHERE device_id = ?1 AND hour >= ?2"),
     ]
     .into_iter()
-    .map(|(table, sql)| (table, query(cloud, sql, vec![device.as_str().into(), from.into()])))
+    .map(|(table, sql)| (table, cloud.query(sql, vec![device.as_str().into(), from.into()])))
     .collect()
 }
 
@@ -201,26 +154,23 @@ fn holds(cloud: &Cloud, straight: &Cloud, until: i64, what: &str) {
     let kept =
         (0..MESSAGES).filter(|number| hours_of(*number).0 >= until).map(|number| format!("m{number:02}"));
     let expected: Vec<_> = kept.chain((0..MESSAGES).map(|number| format!("o{number:02}"))).collect();
-    assert_eq!(archived(cloud), expected, "{what}");
+    assert_eq!(cloud.archived_ids(), expected, "{what}");
     assert_eq!(known(cloud, &device(), border), known(straight, &device(), border), "{what}");
     assert_eq!(known(cloud, &other(), 0), known(straight, &other(), 0), "{what}");
     let all = known(cloud, &device(), 0);
     assert_eq!(all, known(cloud, &device(), border), "{what}");
-    let before = query(
-        cloud,
+    let before = cloud.query(
         "SELECT alert_id FROM alerts WHERE device_id = ?1 AND opened_at < ?2 * 3600000",
         vec![device().as_str().into(), border.into()],
     );
     assert_eq!(before, Vec::<Value>::new(), "{what}");
     assert_eq!(cloud.world.archives.objects("quarantine/"), [], "{what}");
-    let found = query(
-        cloud,
-        "SELECT sum(more + fewer + other) AS differ, sum(repaired) AS repaired FROM telemetry_seals WHERE ?1 IS NULL",
+    let found = cloud.query("SELECT sum(more + fewer + other) AS differ, sum(repaired) AS repaired FROM telemetry_seals WHERE ?1 IS NULL",
         vec![Param::Null],
     );
     assert_eq!(found, [json!({"differ": 0, "repaired": 0})], "{what}: nothing is missed");
     let state =
-        query(cloud, "SELECT state FROM erasures WHERE device_id = ?1", vec![device().as_str().into()]);
+        cloud.query("SELECT state FROM erasures WHERE device_id = ?1", vec![device().as_str().into()]);
     assert!(state.iter().all(|row| row["state"] == "done"), "{what}: {state:?}");
 }
 
@@ -229,7 +179,7 @@ fn holds(cloud: &Cloud, straight: &Cloud, until: i64, what: &str) {
 fn whenever_it_is_asked_for_nothing_comes_back() {
     let straight = cloud();
     pass(&straight, LONG, &[], &|_| ());
-    assert_eq!(archived(&straight).len(), 2 * usize::try_from(MESSAGES).unwrap());
+    assert_eq!(straight.archived_ids().len(), 2 * usize::try_from(MESSAGES).unwrap());
     assert_eq!(known(&straight, &device(), 0)["rollups"].len(), 5);
     for asked in [&[1][..], &[3], &[21], &[30], &[1, 3], &[2, 60]] {
         let cloud = cloud();
@@ -280,7 +230,7 @@ fn whatever_write_fails_nothing_comes_back() {
 fn who_read_before_the_erasure_writes_nothing_after_it() {
     let cloud = cloud();
     let (device, hour) = (device(), ten_o_clock().hour());
-    commit(&cloud, erasures::close(&device, hour + 1));
+    cloud.commit(erasures::close(&device, hour + 1));
     for (hour, written) in [(hour, 0), (hour + 1, 1)] {
         let at = ten_o_clock().plus((hour - ten_o_clock().hour()) * HOUR);
         let row = RollupRow {
@@ -305,10 +255,10 @@ fn who_read_before_the_erasure_writes_nothing_after_it() {
             detail: String::new(),
             count: 1,
         };
-        commit(&cloud, telemetry::record_events(&[event]).unwrap());
+        cloud.commit(telemetry::record_events(&[event]).unwrap());
         let mut found = Alerts::new(device.clone(), Vec::new());
         found.apply(vec![Signal { kind: Kind::LowMemory, at: at.plus(HOUR - 1), seen: Some(String::new()) }]);
-        commit(&cloud, alerts::write(&found.changed()).unwrap());
+        cloud.commit(alerts::write(&found.changed()).unwrap());
         let worst = vec![fleet::TroubledDevice { device_id: device.clone(), events: 1, alerts: 0 }];
         let sums = fleet::FleetHour {
             hour,
@@ -324,7 +274,7 @@ fn who_read_before_the_erasure_writes_nothing_after_it() {
         assert_eq!(all.remove("late"), Some(Vec::new()));
         assert!(all.values().all(|rows| rows.len() == written), "{all:?}");
         let alerts =
-            query(&cloud, "SELECT opened_at FROM alerts WHERE device_id = ?1", vec![device.as_str().into()]);
+            cloud.query("SELECT opened_at FROM alerts WHERE device_id = ?1", vec![device.as_str().into()]);
         assert_eq!(alerts.len(), written);
     }
 }
@@ -335,8 +285,7 @@ fn what_was_wrong_before_opens_no_alert_and_what_is_wrong_now_does() {
     let cloud = cloud();
     let found = |minutes: i64| {
         cloud.tick(EVERY_MINUTE, ten_o_clock().plus(HOUR + minutes * MINUTE)).unwrap();
-        query(
-            &cloud,
+        cloud.query(
             "SELECT kind FROM alerts WHERE device_id = ?1 ORDER BY kind",
             vec![device().as_str().into()],
         )
@@ -344,7 +293,7 @@ fn what_was_wrong_before_opens_no_alert_and_what_is_wrong_now_does() {
     let state = "UPDATE devices SET radar_connected = 0, reset_reason = 'watchdog', uptime_sec = 1, state_at = ?2 WHERE device_id = ?1";
     let says = |minutes: i64| {
         let at = ten_o_clock().plus(HOUR + minutes * MINUTE);
-        sql(&cloud, state, vec![device().as_str().into(), at.into()]);
+        cloud.sql(state, vec![device().as_str().into(), at.into()]);
     };
     says(-1);
     ask(&cloud, 0);

@@ -11,18 +11,14 @@
 
 mod common;
 
-use std::io::Read;
-
 use common::{Cloud, device, published, telemetry_payload, ten_o_clock};
-use flate2::read::MultiGzDecoder;
 use pollster::block_on;
 use proptest::prelude::*;
 use rs1_domain::UnixMillis;
-use rs1_domain::port::Bucket;
 use rs1_domain::time::{DAY, HOUR, MINUTE};
+use rs1_store::Param;
 use rs1_store::native::Failure;
 use rs1_store::sql::{first_row, rows, run};
-use rs1_store::{Database, Param, Statement};
 use rs1_worker_archive::cron::{HOURLY, SWEEP};
 use serde_json::{Value, json};
 
@@ -48,21 +44,7 @@ fn queued(cloud: &Cloud, number: i64) -> String {
 
 /// Delivers some; what is to be delivered again, is.
 fn deliver(cloud: &Cloud, numbers: impl IntoIterator<Item = i64>) {
-    let mut waiting: Vec<String> = numbers.into_iter().map(|number| queued(cloud, number)).collect();
-    for _ in 0..10 {
-        let settled = cloud.deliver(&waiting);
-        let again: Vec<_> = settled.retries.iter().map(|retry| waiting[retry.index].clone()).collect();
-        waiting = again.into_iter().chain(cloud.world.queue.take()).collect();
-        if waiting.is_empty() {
-            return;
-        }
-    }
-    panic!("never settled");
-}
-
-fn query(cloud: &Cloud, sql: &'static str, params: Vec<Param>) -> Value {
-    let [outcome] = block_on(run(&cloud.world.db, [Statement { name: "test", sql, params }])).unwrap();
-    serde_json::from_str(&outcome.rows_json).unwrap()
+    cloud.settle(numbers.into_iter().map(|number| queued(cloud, number)).collect());
 }
 
 /// What people can see of it, and what it comes from.
@@ -70,26 +52,7 @@ fn told(cloud: &Cloud) -> (Vec<(i64, i64, UnixMillis, String)>, Value) {
     let hours = cloud.hours().into_iter().map(|hour| (hour.hour, hour.messages, hour.last_at, hour.metrics));
     let events =
         "SELECT device_id, at, kind, detail, count FROM telemetry_events WHERE ?1 IS NULL ORDER BY at";
-    (hours.collect(), query(cloud, events, vec![Param::Null]))
-}
-
-/// The ids of the archive's lines, packed and loose, in order.
-fn archived(cloud: &Cloud) -> Vec<String> {
-    let mut ids = Vec::new();
-    for (key, _) in cloud.world.archives.objects("telemetry/2") {
-        let bytes = block_on(cloud.world.archives.get(&key)).unwrap().unwrap();
-        let mut text = String::new();
-        // A pack of nothing but what others have is empty.
-        if key.contains("/packed-") && !bytes.is_empty() {
-            MultiGzDecoder::new(bytes.as_slice()).read_to_string(&mut text).unwrap();
-        } else if key.contains("/00-") {
-            text = String::from_utf8(bytes).unwrap();
-        }
-        let id = |line: &str| serde_json::from_str::<Value>(line).unwrap()["id"].as_str().unwrap().to_owned();
-        ids.extend(text.lines().map(id));
-    }
-    ids.sort();
-    ids
+    (hours.collect(), cloud.query(events, vec![Param::Null]).into())
 }
 
 fn ids(numbers: impl IntoIterator<Item = i64>) -> Vec<String> {
@@ -116,16 +79,12 @@ fn day(cloud: &Cloud, number: i64) {
 fn seals(cloud: &Cloud) -> Value {
     let sql = "SELECT sum(checked) AS checked, sum(more) AS more, sum(fewer) AS fewer, sum(other) AS other, sum(repaired) AS repaired \
         FROM telemetry_seals WHERE ?1 IS NULL";
-    query(cloud, sql, vec![Param::Null])[0].clone()
+    cloud.query(sql, vec![Param::Null])[0].clone()
 }
 
 fn marks(cloud: &Cloud) -> Value {
-    query(cloud, "SELECT count(*) AS n FROM telemetry_late WHERE ?1 IS NULL", vec![Param::Null])[0]["n"]
+    cloud.query("SELECT count(*) AS n FROM telemetry_late WHERE ?1 IS NULL", vec![Param::Null])[0]["n"]
         .clone()
-}
-
-fn sql(cloud: &Cloud, sql: &'static str, params: Vec<Param>) {
-    block_on(cloud.world.db.batch(vec![Statement { name: "test", sql, params }])).unwrap();
 }
 
 #[test]
@@ -148,7 +107,7 @@ fn a_message_that_comes_when_its_hour_is_sealed_is_counted_in_it_once() {
     assert!(done.contains("0 made anew"), "what comes again changes nothing: {done}");
     assert_eq!((told(&cloud), marks(&cloud)), (before, json!(0)));
     day(&cloud, 8);
-    assert_eq!(archived(&cloud), ids(0..MESSAGES), "and stands in the archive once");
+    assert_eq!(cloud.archived_ids(), ids(0..MESSAGES), "and stands in the archive once");
 }
 
 #[test]
@@ -160,7 +119,7 @@ fn a_late_message_says_nothing_of_how_the_device_is() {
     let low = published("telemetry", "low", at, &telemetry_payload(at, 10_000));
     cloud.post("/webhook/telemetry", &low);
     cloud.drain();
-    let alerts = query(&cloud, "SELECT count(*) AS n FROM alerts WHERE ?1 IS NULL", vec![Param::Null]);
+    let alerts = cloud.query("SELECT count(*) AS n FROM alerts WHERE ?1 IS NULL", vec![Param::Null]);
     assert_eq!(alerts[0]["n"], 0);
 }
 
@@ -188,7 +147,7 @@ fn a_rollup_that_is_not_what_the_archive_holds_is_found_and_made_anew() {
             if packed {
                 clock(&cloud, 22).unwrap();
             }
-            sql(&cloud, wrong, vec![Param::Null]);
+            cloud.sql(wrong, vec![Param::Null]);
             assert_ne!(told(&cloud), before, "{wrong}");
             let done = cloud.sweep(ten_o_clock().plus(6 * DAY)).unwrap();
             assert!(done.contains("1 not as archived, 1 made anew"), "{wrong} {packed}: {done}");
@@ -219,7 +178,7 @@ fn of_a_new_database_no_past_is_read() {
         "the archive begins at ten, and may tell of the day before: {swept}"
     );
     let first =
-        query(&cloud, "SELECT min(hour) AS hour FROM telemetry_seals WHERE ?1 IS NULL", vec![Param::Null]);
+        cloud.query("SELECT min(hour) AS hour FROM telemetry_seals WHERE ?1 IS NULL", vec![Param::Null]);
     assert_eq!(first[0]["hour"], ten_o_clock().hour() - 24);
 }
 
@@ -241,7 +200,7 @@ fn a_flood_that_was_counted_twice_is_put_right() {
     clock(&cloud, 3).unwrap();
     clock(&cloud, 6 * 24).unwrap();
     assert_eq!(cloud.hours()[0].messages, 600);
-    assert_eq!(archived(&cloud).len(), 600);
+    assert_eq!(cloud.archived_ids().len(), 600);
 }
 
 /// Whatever statement of the sweep fails, before or after it was done: the next run ends as if nothing had been.
@@ -274,7 +233,7 @@ fn wherever_the_sweep_is_cut_off_the_next_goes_on() {
                  SELECT device_id, hour - 5, 1, 0, 0, '{}', 1 FROM telemetry_rollups WHERE ?1 IS NULL",
                 "DELETE FROM telemetry_seals WHERE ?1 IS NULL",
             ] {
-                sql(&cloud, wrong, vec![Param::Null]);
+                cloud.sql(wrong, vec![Param::Null]);
             }
             cloud.world.db.fail_once(name, failure);
             let failed = clock(&cloud, 6 * 24 + 1);
@@ -305,22 +264,18 @@ fn a_mark_that_is_added_meanwhile_is_not_settled() {
     let cloud = Cloud::new();
     let device = device();
     let key = [(&device, ten_o_clock().hour())];
-    let mark = || sql_of(rs1_store::seals::mark(&key).unwrap(), &cloud);
+    let mark = || cloud.commit(rs1_store::seals::mark(&key).unwrap());
     mark();
     let [listed] = block_on(run(&cloud.world.db, [rs1_store::seals::marks(0, 10)])).unwrap();
     let listed: Vec<rs1_store::seals::Mark> = rows(&listed).unwrap();
     mark();
-    sql_of(rs1_store::seals::settle(&listed[0]), &cloud);
+    cloud.commit(rs1_store::seals::settle(&listed[0]));
     assert_eq!(marks(&cloud), 1);
     let [listed] = block_on(run(&cloud.world.db, [rs1_store::seals::marks(0, 10)])).unwrap();
     let now: rs1_store::seals::Mark = first_row(&listed).unwrap().unwrap();
     assert_eq!(now.marks, 2);
-    sql_of(rs1_store::seals::settle(&now), &cloud);
+    cloud.commit(rs1_store::seals::settle(&now));
     assert_eq!(marks(&cloud), 0);
-}
-
-fn sql_of(statement: Statement, cloud: &Cloud) {
-    block_on(cloud.world.db.batch(vec![statement])).unwrap();
 }
 
 /// An isolate that dies between archive and rollups, whose messages come again in other company, and two consumers at once: both
@@ -336,9 +291,9 @@ fn a_line_that_was_archived_twice_is_packed_once() {
     cloud.world.queue.fail(false);
     cloud.deliver(&[two, three]);
     cloud.deliver(&[one]);
-    assert_eq!(archived(&cloud), ids([1, 1, 2, 2, 3]));
+    assert_eq!(cloud.archived_ids(), ids([1, 1, 2, 2, 3]));
     clock(&cloud, 3).unwrap();
-    assert_eq!(archived(&cloud), ids([1, 2, 3]));
+    assert_eq!(cloud.archived_ids(), ids([1, 2, 3]));
     assert_eq!(cloud.hours()[0].messages, 3);
 }
 
@@ -410,7 +365,7 @@ proptest! {
         deliver(&cloud, (0..MESSAGES).rev());
         day(&cloud, 8);
         prop_assert_eq!(told(&cloud), told(&straight));
-        prop_assert_eq!(archived(&cloud), ids(0..MESSAGES));
+        prop_assert_eq!(cloud.archived_ids(), ids(0..MESSAGES));
         prop_assert_eq!(marks(&cloud), json!(0));
     }
 }

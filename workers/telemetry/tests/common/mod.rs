@@ -2,12 +2,15 @@
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+use std::io::Read;
 use std::marker::PhantomData;
 use std::rc::Rc;
 
+use flate2::read::MultiGzDecoder;
 use pollster::block_on;
 use rs1_auth::{DeviceKey, Vault};
 use rs1_domain::event::{Batch, Delivery, Settlement, Tick};
+use rs1_domain::port::Bucket;
 use rs1_domain::{Answer, DeviceId, MacAddress, Method, Request, RequestId, UnixMillis};
 use rs1_store::devices::{self, Device, NewDevice};
 use rs1_store::doubles::{Counting, MemoryBroker, MemoryBucket, MemoryQueue};
@@ -15,6 +18,7 @@ use rs1_store::native::NativeDatabase;
 use rs1_store::security::{self, SecurityRow};
 use rs1_store::sql::{first_row, rows, run};
 use rs1_store::telemetry::{self, HourRow};
+use rs1_store::{Database, Param, Statement};
 use rs1_worker_archive as archive;
 use rs1_worker_telemetry::config::Config;
 use rs1_worker_telemetry::queue::consume;
@@ -155,12 +159,20 @@ impl Cloud {
 
     /// Delivers what is queued until nothing is queued or retried any more.
     pub fn drain(&self) {
-        let mut waiting = self.world.queue.take();
-        while !waiting.is_empty() {
+        self.settle(self.world.queue.take());
+    }
+
+    /// Delivers these, what is to be delivered again, and what is queued meanwhile, until there is nothing left.
+    pub fn settle(&self, mut waiting: Vec<String>) {
+        for _ in 0..10 {
+            if waiting.is_empty() {
+                return;
+            }
             let Settlement { retries, .. } = self.deliver(&waiting);
             let again: Vec<_> = retries.iter().map(|retry| waiting[retry.index].clone()).collect();
             waiting = again.into_iter().chain(self.world.queue.take()).collect();
         }
+        assert!(waiting.is_empty(), "never settled");
     }
 
     /// The archive worker's hourly sweep, as of then.
@@ -196,6 +208,39 @@ impl Cloud {
         ))
         .unwrap();
         rows(&outcome).unwrap()
+    }
+
+    pub fn commit(&self, statement: Statement) {
+        block_on(self.world.db.batch(vec![statement])).unwrap();
+    }
+
+    pub fn sql(&self, sql: &'static str, params: Vec<Param>) {
+        self.commit(Statement { name: "test", sql, params });
+    }
+
+    pub fn query(&self, sql: &'static str, params: Vec<Param>) -> Vec<Value> {
+        let [outcome] = block_on(run(&self.world.db, [Statement { name: "test", sql, params }])).unwrap();
+        serde_json::from_str(&outcome.rows_json).unwrap()
+    }
+
+    /// The ids of the archive's lines, packed and loose, in order.
+    pub fn archived_ids(&self) -> Vec<String> {
+        let mut ids = Vec::new();
+        for (key, _) in self.world.archives.objects("telemetry/2") {
+            let bytes = block_on(self.world.archives.get(&key)).unwrap().unwrap();
+            let mut text = String::new();
+            // A pack of nothing but what others have is empty.
+            if key.contains("/packed-") && !bytes.is_empty() {
+                MultiGzDecoder::new(bytes.as_slice()).read_to_string(&mut text).unwrap();
+            } else if key.contains("/00-") {
+                text = String::from_utf8(bytes).unwrap();
+            }
+            let id =
+                |line: &str| serde_json::from_str::<Value>(line).unwrap()["id"].as_str().unwrap().to_owned();
+            ids.extend(text.lines().map(id));
+        }
+        ids.sort();
+        ids
     }
 
     pub fn archived_lines(&self) -> Vec<Value> {
