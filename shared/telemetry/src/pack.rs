@@ -67,6 +67,9 @@ impl<'a> Kind<'a> {
 }
 
 impl<'a> Part<'a> {
+    /// All devices; of no packing.
+    pub const WHOLE: Part<'static> = Part { digest: "", shard: 0, of: 1 };
+
     fn parse(rest: &'a str, suffix: &str) -> Option<Self> {
         let (digest, place) = rest.strip_suffix(suffix)?.split_once('-')?;
         let (shard, of) = place.split_once("of")?;
@@ -221,19 +224,16 @@ const ANY_DEVICE: &str = "\"device_id\":\"";
 /// A line and its message.
 type Read<'a> = (&'a str, Message);
 
-fn read<'a>(
-    lines: &'a str,
-    needles: &[String],
-    wanted: impl Fn(&Message) -> bool,
-) -> Result<Vec<Read<'a>>, String> {
-    let mut all = Vec::new();
+/// The lines of a part's devices, in the order in which they are packed.
+fn read<'a>(lines: &'a str, part: &Part<'_>) -> Result<Vec<Read<'a>>, String> {
+    let (needles, mut all) = (part.needles(), Vec::new());
     for (line, number) in lines.lines().zip(1_u64..) {
         // Others' lines need not be read for that; what is of no device is told of.
         if line.contains(ANY_DEVICE) && !needles.iter().any(|needle| line.contains(needle)) {
             continue;
         }
         let message = Message::from_json(line).map_err(|error| format!("line {number}: {error}"))?;
-        if wanted(&message) {
+        if part.has(&message.device) {
             all.push((line, message));
         }
     }
@@ -269,7 +269,7 @@ impl Pack {
 /// The first line that is no message, and why.
 pub fn pack(lines: &str, part: &Part<'_>, earlier: &Pack) -> Result<Pack, String> {
     let mut pack = Pack::default();
-    for (line, message) in read(lines, &part.needles(), |message| part.has(&message.device))? {
+    for (line, message) in read(lines, part)? {
         pack.head.read_bytes = pack.head.read_bytes.saturating_add(count(line.len())).saturating_add(1);
         let known = pack.devices.last().is_some_and(|(device, _)| *device == message.device);
         // A message's id is the same wherever it stands; its device's are few.
@@ -352,7 +352,7 @@ fn json_line(value: &impl Serialize) -> String {
 /// # Errors
 /// The first line that is no message, and why.
 pub fn merged(folder: &str, lines: &str) -> Result<archive::ArchiveObject, String> {
-    let mut all = read(lines, &[ANY_DEVICE.to_owned()], |_| true)?;
+    let mut all = read(lines, &Part::WHOLE)?;
     all.dedup_by(|(_, one), (_, other)| (&one.device, &one.id) == (&other.device, &other.id));
     let label = archive::label(all.iter().map(|(_, message)| &message.device));
     let mut digest = Sha256::new();

@@ -178,7 +178,7 @@ impl<P: Ports> Run<'_, P> {
             let keys: Vec<_> = marks.iter().map(|mark| (&mark.device_id, hour)).collect();
             let [counted] = run(db, [written(telemetry::rollups_for(&keys))?]).await?;
             let devices = marks.iter().map(|mark| mark.device_id.clone()).collect();
-            let wanted = Wanted { part: Part { digest: "", shard: 0, of: 1 }, devices, hour: Some(hour) };
+            let wanted = Wanted { part: Part::WHOLE, devices, hour: Some(hour) };
             let archived = self.reader.rollups(hour, &wanted).await?;
             // A device that is not enrolled has no slot, and no rollup.
             let (mut anew, mut gone) = (Vec::new(), Vec::new());
