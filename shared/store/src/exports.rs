@@ -4,7 +4,7 @@
 //! generation that it saw.
 
 use rs1_domain::json;
-use rs1_domain::port::Statement;
+use rs1_domain::port::{Param, Statement};
 use rs1_domain::time::{DAY, HOUR, MINUTE, as_millis};
 use rs1_domain::{DeviceId, RecordId, UnixMillis, UserId};
 use rs1_telemetry::rollup::METRICS;
@@ -276,6 +276,11 @@ fn zones(device: &DeviceId, _: UnixMillis, _: UnixMillis, _: &After, _: u32) -> 
     }
 }
 
+/// What a page of rows wants to know that are ordered by their id.
+fn by_id(device: &DeviceId, from: UnixMillis, until: UnixMillis, after: &After, limit: u32) -> Vec<Param> {
+    vec![device.as_str().into(), from.into(), until.into(), after.text.as_str().into(), limit.into()]
+}
+
 fn alerts(device: &DeviceId, from: UnixMillis, until: UnixMillis, after: &After, limit: u32) -> Statement {
     Statement {
         name: "export_alerts",
@@ -285,13 +290,7 @@ fn alerts(device: &DeviceId, from: UnixMillis, until: UnixMillis, after: &After,
                 'occurrences', occurrences, 'detail', detail, 'acknowledged_at', acknowledged_at, 'acknowledged_by', acknowledged_by,
                 'resolved_at', resolved_at) AS row
               FROM alerts WHERE device_id = ?1 AND alert_id > ?4 AND opened_at >= ?2 AND opened_at < ?3 ORDER BY alert_id LIMIT ?5)",
-        params: vec![
-            device.as_str().into(),
-            from.into(),
-            until.into(),
-            after.text.as_str().into(),
-            limit.into(),
-        ],
+        params: by_id(device, from, until, after, limit),
     }
 }
 
@@ -304,13 +303,7 @@ fn audit(device: &DeviceId, from: UnixMillis, until: UnixMillis, after: &After, 
               SELECT json_object('text', id, 'at', at, 'actor', iif(actor GLOB 'usr-*', actor, 'operator'), 'action', action,
                 'method', method, 'route', route) AS row
               FROM audit_log WHERE target = ?1 AND id > ?4 AND at >= ?2 AND at < ?3 ORDER BY id LIMIT ?5)",
-        params: vec![
-            device.as_str().into(),
-            from.into(),
-            until.into(),
-            after.text.as_str().into(),
-            limit.into(),
-        ],
+        params: by_id(device, from, until, after, limit),
     }
 }
 

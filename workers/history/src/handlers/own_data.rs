@@ -51,9 +51,7 @@ pub(crate) struct ShownExport {
 
 impl ShownExport {
     fn of(row: ExportRow, links: Option<&ExportLinks>, now: UnixMillis) -> Result<Self, Problem> {
-        let progress = json::read::<Progress>(&row.progress);
-        let progress = progress.map_err(|error| Problem::internal(format!("exports: {error}")))?;
-        let (done, of) = progress.hours(row.from_at, row.until_at);
+        let (done, of) = progress_of(&row)?.hours(row.from_at, row.until_at);
         let ready = row.state == "ready";
         let path = format!("/api/history/exports/{}", row.export_id);
         Ok(Self {
@@ -67,6 +65,10 @@ impl ShownExport {
             state: row.state,
         })
     }
+}
+
+fn progress_of(export: &ExportRow) -> Result<Progress, Problem> {
+    json::read(&export.progress).map_err(|error| Problem::internal(format!("exports: {error}")))
 }
 
 /// The statement that writes down what a person did with a device.
@@ -175,17 +177,16 @@ pub async fn download(
     let gone = || Problem::not_found("there is no such export any more");
     let [found] = run(db, [exports::ready(export, request.now)]).await?;
     let found = first_row::<ExportRow>(&found)?.ok_or_else(gone)?;
-    let ExportRow { device_id, user_id, progress, bytes, until_at, .. } = found;
-    let name = format!("attachment; filename=\"rs1-{device_id}-{}.tar.gz\"", until_at.date());
+    let device = &found.device_id;
+    let name = format!("attachment; filename=\"rs1-{device}-{}.tar.gz\"", found.until_at.date());
     if request.method == Method::Head {
         return Ok(Answer::empty(200).with_header("content-disposition", name));
     }
-    let progress = json::read::<Progress>(&progress);
-    let progress = progress.map_err(|error| Problem::internal(format!("exports: {error}")))?;
+    let progress = progress_of(&found)?;
     let action = ("data_exported", "/api/history/exports/{export}");
-    run(db, [note(random, user_id.as_str(), action, &device_id, request, false)]).await?;
+    run(db, [note(random, found.user_id.as_str(), action, device, request, false)]).await?;
     let keys: Vec<_> = (0..progress.objects).map(|number| key(export, number)).collect();
-    let stream = archives.joined(&keys, bytes).await?.ok_or_else(gone)?;
+    let stream = archives.joined(&keys, found.bytes).await?.ok_or_else(gone)?;
     Ok(Answer::streamed(200, "application/gzip", stream).with_header("content-disposition", name))
 }
 
