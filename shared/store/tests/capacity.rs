@@ -115,6 +115,13 @@ async fn sizes(db: &NativeDatabase) -> BTreeMap<String, f64> {
     sizes.into_iter().map(|size| (size.name, size.bytes)).collect()
 }
 
+/// The bytes that the bench's cost table counts with.
+fn priced() -> f64 {
+    let prices = include_str!("../../../tests/bench/lib/prices.mjs");
+    let (_, bytes) = prices.split_once("DATABASE_BYTES = 30 * ").unwrap();
+    bytes.split_once(';').unwrap().0.replace('_', "").parse().unwrap()
+}
+
 #[test]
 fn ten_thousand_devices_fit_for_thirty_days_with_room() {
     pollster::block_on(async {
@@ -208,6 +215,7 @@ fn ten_thousand_devices_fit_for_thirty_days_with_room() {
         println!(
             "{total:.0} bytes a device-day, {gigabytes:.2} GB for ten thousand devices and thirty days: {grown:.0?}"
         );
+        assert!((priced() / total - 1.0).abs() < 0.01, "the cost table counts with {} bytes", priced());
         assert!(total > 5_000.0, "the database is not as a fleet fills it: {grown:.0?}");
         assert!(
             total < MOST_BYTES,
