@@ -37,4 +37,4 @@ pub mod signed_url;
 pub mod webhook;
 
 pub use credential::{DeviceKey, Vault};
-pub use secret::{KeyRing, Secret};
+pub use secret::{KeyRing, Presented, Secret};

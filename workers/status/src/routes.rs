@@ -105,7 +105,11 @@ async fn answer(
         Route::Feed => shown(ATOM, &|report| feed::feed(report, &config.origin)).await,
         Route::Metrics => {
             let token = request.header("authorization").and_then(|value| value.strip_prefix("Bearer "));
-            let known = config.metrics.as_ref().zip(token).is_some_and(|(ring, token)| ring.accepts(token));
+            let known = config
+                .metrics
+                .as_ref()
+                .zip(token)
+                .is_some_and(|(ring, token)| ring.recognize(token).is_some());
             if !known {
                 let mut problem = Problem::unauthenticated(
                     "the token of the metrics is needed, and this is none that is good",

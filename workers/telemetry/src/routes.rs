@@ -1,6 +1,7 @@
 //! Which handler answers which request. Everything but health needs the webhook secret, before
 //! anything of the body is looked at.
 
+use rs1_auth::Presented;
 use rs1_domain::config::BadConfig;
 use rs1_domain::port::PortError;
 use rs1_domain::security::{SecurityKind, Told};
@@ -125,12 +126,13 @@ async fn answer(
     let config =
         config.map_err(|faults| Problem::unavailable(format!("configuration: {}", faults.0.join("; "))))?;
     let secret = request.header("x-webhook-secret").unwrap_or_default();
-    if !config.webhook_secret.accepts(secret) {
-        return Err(refuse(route, request, world).await);
-    }
-    if config.webhook_secret.is_previous(secret) {
-        // The request is none the worse for it. What the log is not told now, it is told with the next one.
-        let _ = log_secret(SecurityKind::OutdatedSecret, "previous", route, request, world).await;
+    match config.webhook_secret.recognize(secret) {
+        Some(Presented::Current) => {}
+        Some(Presented::Previous) => {
+            // The request is none the worse for it. What the log is not told now, it is told with the next one.
+            let _ = log_secret(SecurityKind::OutdatedSecret, "previous", route, request, world).await;
+        }
+        None => return Err(refuse(route, request, world).await),
     }
     match route {
         Route::MqttAuth => auth::authenticate(world, config, request).await,
