@@ -28,6 +28,7 @@
     )
 )]
 
+pub mod apart;
 pub mod config;
 pub mod diagnostics;
 pub mod event;
@@ -52,6 +53,7 @@ pub mod topic;
 pub mod version;
 pub mod wire;
 
+pub use apart::apart;
 pub use http::{Answer, Method, Request};
 pub use id::{ClientId, DeviceId, EmailAddress, MacAddress, RecordId, RequestId, SessionId, Sku, UserId};
 pub use problem::{Fault, Faults, Problem};

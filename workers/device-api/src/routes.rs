@@ -8,7 +8,7 @@ use rs1_auth::access_token;
 use rs1_auth::operator::Operator;
 use rs1_domain::config::BadConfig;
 use rs1_domain::port::Peer;
-use rs1_domain::{Answer, Method, Problem, Request, limits};
+use rs1_domain::{Answer, Method, Problem, Request, apart, limits};
 use rs1_store::health;
 
 use crate::config::Config;
@@ -401,10 +401,10 @@ async fn for_stranger<P: Ports>(
     match wanted {
         Stranger::SignIn => {
             let identity =
-                session::identify(documents, signatures, &memory.user_keys, config, request).await?;
-            session::sign_in(db, sessions, random, config, &identity, request).await
+                apart(session::identify(documents, signatures, &memory.user_keys, config, request)).await?;
+            apart(session::sign_in(db, sessions, random, config, &identity, request)).await
         }
-        Stranger::Refresh => session::refresh(db, sessions, random, config, request).await,
+        Stranger::Refresh => apart(session::refresh(db, sessions, random, config, request)).await,
     }
 }
 
@@ -419,31 +419,32 @@ async fn for_person<P: Ports>(
     let (device, parameters) = (found.parameters.first(), &found.parameters);
     let trail = Trail { random, route: found.pattern, request };
     match wanted {
-        Person::SignOut => session::sign_out(db, person, request).await,
-        Person::Me => session::me(db, person).await,
-        Person::Devices => my_devices::list(db, person, request).await,
-        Person::Device => my_devices::one(db, person, device, request).await,
-        Person::EditDevice => my_devices::patch(db, person, device, request).await,
-        Person::GiveUp => my_devices::give_up(db, broker, &trail, person, device).await,
-        Person::FactoryReset => my_devices::factory_reset(db, broker, &trail, person, device).await,
-        Person::Shares => shares::list(db, person, device, request).await,
-        Person::Share => shares::share(db, &trail, person, device).await,
-        Person::Unshare => shares::unshare(db, &trail, person, device, parameters.second()).await,
-        Person::Transfer => transfers::show(db, person, device, request).await,
-        Person::OfferTransfer => transfers::offer(db, &trail, person, device).await,
-        Person::WithdrawTransfer => transfers::withdraw(db, &trail, person, device).await,
-        Person::AcceptTransfer => transfers::accept(db, &trail, person, device).await,
-        Person::Offers => transfers::offers(db, person, request).await,
-        Person::Zones => zones::show(db, person, device, request).await,
-        Person::ReplaceZones => zones::replace(db, broker, person, device, request).await,
-        Person::ZoneHistory => zones::history(db, person, device, request).await,
-        Person::ZoneVersion => zones::version(db, person, device, parameters.second(), request).await,
+        Person::SignOut => apart(session::sign_out(db, person, request)),
+        Person::Me => apart(session::me(db, person)),
+        Person::Devices => apart(my_devices::list(db, person, request)),
+        Person::Device => apart(my_devices::one(db, person, device, request)),
+        Person::EditDevice => apart(my_devices::patch(db, person, device, request)),
+        Person::GiveUp => apart(my_devices::give_up(db, broker, &trail, person, device)),
+        Person::FactoryReset => apart(my_devices::factory_reset(db, broker, &trail, person, device)),
+        Person::Shares => apart(shares::list(db, person, device, request)),
+        Person::Share => apart(shares::share(db, &trail, person, device)),
+        Person::Unshare => apart(shares::unshare(db, &trail, person, device, parameters.second())),
+        Person::Transfer => apart(transfers::show(db, person, device, request)),
+        Person::OfferTransfer => apart(transfers::offer(db, &trail, person, device)),
+        Person::WithdrawTransfer => apart(transfers::withdraw(db, &trail, person, device)),
+        Person::AcceptTransfer => apart(transfers::accept(db, &trail, person, device)),
+        Person::Offers => apart(transfers::offers(db, person, request)),
+        Person::Zones => apart(zones::show(db, person, device, request)),
+        Person::ReplaceZones => apart(zones::replace(db, broker, person, device, request)),
+        Person::ZoneHistory => apart(zones::history(db, person, device, request)),
+        Person::ZoneVersion => apart(zones::version(db, person, device, parameters.second(), request)),
         Person::RestoreZones => {
-            zones::restore(db, broker, person, device, parameters.second(), request).await
+            apart(zones::restore(db, broker, person, device, parameters.second(), request))
         }
         // That worker looks at the token for itself: being asked by us is no proof of anything.
-        Person::History => Ok(world.history.pass(request, &["accept", "authorization"]).await?),
+        Person::History => return Ok(world.history.pass(request, &["accept", "authorization"]).await?),
     }
+    .await
 }
 
 async fn for_operator<P: Ports>(
@@ -457,34 +458,35 @@ async fn for_operator<P: Ports>(
     let (db, parameters) = (&world.db, &found.parameters);
     let trail = Trail { random: &world.random, route: found.pattern, request };
     match wanted {
-        Admin::Enroll => enroll::one(db, &world.random, config, operator, request).await,
-        Admin::EnrollBulk => enroll::bulk(db, &world.random, config, operator, request).await,
-        Admin::Devices => devices::list(db, request).await,
-        Admin::Device => devices::one(db, parameters.first(), request).await,
-        Admin::DeviceTelemetry => telemetry::hours(db, parameters.first(), request).await,
-        Admin::Tags => tags::show(db, parameters.first(), request).await,
-        Admin::ReplaceTags => tags::replace(db, parameters.first(), request).await,
+        Admin::Enroll => apart(enroll::one(db, &world.random, config, operator, request)),
+        Admin::EnrollBulk => apart(enroll::bulk(db, &world.random, config, operator, request)),
+        Admin::Devices => apart(devices::list(db, request)),
+        Admin::Device => apart(devices::one(db, parameters.first(), request)),
+        Admin::DeviceTelemetry => apart(telemetry::hours(db, parameters.first(), request)),
+        Admin::Tags => apart(tags::show(db, parameters.first(), request)),
+        Admin::ReplaceTags => apart(tags::replace(db, parameters.first(), request)),
         Admin::AskDiagnostics => {
             let device = parameters.first();
-            diagnostics::ask(db, &world.broker, &world.random, operator, device, request).await
+            apart(diagnostics::ask(db, &world.broker, &world.random, operator, device, request))
         }
         Admin::Diagnostics => {
-            diagnostics::fetch(db, &world.files, parameters.first(), parameters.second(), request).await
+            apart(diagnostics::fetch(db, &world.files, parameters.first(), parameters.second(), request))
         }
-        Admin::DeviceAudit => operators::audit(db, parameters.first(), request).await,
-        Admin::Claim => orders::claim(db, &trail, operator, parameters.first()).await,
-        Admin::ImportOrders => orders::import(db, request).await,
-        Admin::Users => operators::users(db, request).await,
-        Admin::Stats => operators::stats(db, &world.cache, request).await,
-        Admin::FleetHealth => fleet::health(db, &world.cache, request).await,
-        Admin::FleetMetrics => fleet::metrics(db, request).await,
-        Admin::FleetErrors => fleet::errors(db, request).await,
+        Admin::DeviceAudit => apart(operators::audit(db, parameters.first(), request)),
+        Admin::Claim => apart(orders::claim(db, &trail, operator, parameters.first())),
+        Admin::ImportOrders => apart(orders::import(db, request)),
+        Admin::Users => apart(operators::users(db, request)),
+        Admin::Stats => apart(operators::stats(db, &world.cache, request)),
+        Admin::FleetHealth => apart(fleet::health(db, &world.cache, request)),
+        Admin::FleetMetrics => apart(fleet::metrics(db, request)),
+        Admin::FleetErrors => apart(fleet::errors(db, request)),
         // As with people's: that worker looks at the token for itself.
         Admin::SecurityLog | Admin::Metrics => {
             let headers = &["accept", "authorization", "cf-access-jwt-assertion"];
-            Ok(world.history.pass(request, headers).await?)
+            return Ok(world.history.pass(request, headers).await?);
         }
     }
+    .await
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 
 use rs1_api::{operator, person};
 use rs1_domain::config::BadConfig;
-use rs1_domain::{Answer, Method, Problem, Request};
+use rs1_domain::{Answer, Method, Problem, Request, apart};
 use rs1_store::health;
 
 use crate::config::Config;
@@ -125,37 +125,41 @@ async fn answer(
     if matches!(route, Route::SecurityLog | Route::Metrics) {
         let World { documents, signatures, keys, .. } = world;
         operator::identify(request, &config.operators, keys, documents, signatures).await?;
-        return match route {
-            Route::Metrics => metrics::show(&world.db, &world.cache, request).await,
-            _ => security_log::list(&world.db, request).await,
+        let asked = match route {
+            Route::Metrics => apart(metrics::show(&world.db, &world.cache, request)),
+            _ => apart(security_log::list(&world.db, request)),
         };
+        return asked.await;
     }
     let World { db, archives, random, .. } = world;
     if let Route::Download(export) = route {
-        return own_data::download(db, archives, random, &config.export_links, export, request).await;
+        return apart(own_data::download(db, archives, random, &config.export_links, export, request)).await;
     }
     let person = person::identify(request, &config.access_tokens)?;
     match route {
         Route::Health | Route::Download(_) | Route::SecurityLog | Route::Metrics => {
-            Err(Problem::internal("that was answered above"))
+            return Err(Problem::internal("that was answered above"));
         }
         Route::Telemetry(device) => {
-            telemetry::show(&world.db, &world.archives, &person, device, request).await
+            apart(telemetry::show(&world.db, &world.archives, &person, device, request))
         }
         Route::Export(device) if request.method == Method::Post => {
-            own_data::export(db, random, &person, device, request).await
+            apart(own_data::export(db, random, &person, device, request))
         }
-        Route::Export(device) => own_data::exported(db, &config.export_links, &person, device, request).await,
+        Route::Export(device) => {
+            apart(own_data::exported(db, &config.export_links, &person, device, request))
+        }
         Route::Data(device) if request.method == Method::Delete => {
-            own_data::erase(db, archives, random, &person, device, request).await
+            apart(own_data::erase(db, archives, random, &person, device, request))
         }
-        Route::Data(device) => own_data::erased(db, &person, device, request).await,
-        Route::Events(device) => events::list(&world.db, &person, device, request).await,
-        Route::Alerts(device) => alerts::list(&world.db, &person, device, request).await,
+        Route::Data(device) => apart(own_data::erased(db, &person, device, request)),
+        Route::Events(device) => apart(events::list(&world.db, &person, device, request)),
+        Route::Alerts(device) => apart(alerts::list(&world.db, &person, device, request)),
         Route::Acknowledge(device, alert) => {
-            alerts::acknowledge(&world.db, &person, device, alert, request).await
+            apart(alerts::acknowledge(&world.db, &person, device, alert, request))
         }
     }
+    .await
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 use rs1_api::{audit, operator};
 use rs1_domain::config::BadConfig;
 use rs1_domain::port::FileStore;
-use rs1_domain::{Answer, Method, Problem, Request, limits, range};
+use rs1_domain::{Answer, Method, Problem, Request, apart, limits, range};
 use rs1_rollout::Verb;
 use rs1_store::health;
 
@@ -172,34 +172,35 @@ async fn answer(
         config.map_err(|faults| Problem::unavailable(format!("configuration: {}", faults.0.join("; "))))?;
     if let Route::Download(sku, version) = *route {
         let from = download::From { db, reports: &world.reports, files, permits: world.permits };
-        return download::get(&from, config, (sku, version), request).await;
+        return apart(download::get(&from, config, (sku, version), request)).await;
     }
     let operator =
         operator::identify(request, &config.operators, world.keys, &world.documents, &world.signatures)
             .await?;
     audit::admin_access(db, random, &operator, route.pattern(), route.target().as_deref(), request).await?;
     match (route, request.method) {
-        (Route::Health | Route::Download(..), _) => Err(Problem::internal("it was answered above")),
-        (Route::Keys, Method::Post) => keys::register(db, random, &operator, request).await,
-        (Route::Keys, _) => keys::list(db, request).await,
-        (Route::Key(key), _) => keys::revoke(db, random, &operator, key, request).await,
-        (Route::Artifacts, _) => firmware::list(db, request).await,
+        (Route::Health | Route::Download(..), _) => return Err(Problem::internal("it was answered above")),
+        (Route::Keys, Method::Post) => apart(keys::register(db, random, &operator, request)),
+        (Route::Keys, _) => apart(keys::list(db, request)),
+        (Route::Key(key), _) => apart(keys::revoke(db, random, &operator, key, request)),
+        (Route::Artifacts, _) => apart(firmware::list(db, request)),
         (Route::Artifact(sku, version), Method::Put) => {
-            upload::put(db, files, random, &operator, (sku, version), request).await
+            apart(upload::put(db, files, random, &operator, (sku, version), request))
         }
-        (Route::Artifact(sku, version), _) => firmware::one(db, (sku, version), request).await,
+        (Route::Artifact(sku, version), _) => apart(firmware::one(db, (sku, version), request)),
         (Route::Yank(sku, version), _) => {
-            firmware::yank(db, random, &operator, (sku, version), request).await
+            apart(firmware::yank(db, random, &operator, (sku, version), request))
         }
-        (Route::Rollouts, Method::Post) => rollouts::create(world, &config.policy, &operator, request).await,
-        (Route::Rollouts, _) => rollouts::list(db, request).await,
-        (Route::Rollout(id), _) => rollouts::one(db, id, request).await,
-        (Route::RolloutDevices(id), _) => rollouts::devices(db, id, request).await,
-        (Route::RolloutEvents(id), _) => rollouts::events(db, id, request).await,
+        (Route::Rollouts, Method::Post) => apart(rollouts::create(world, &config.policy, &operator, request)),
+        (Route::Rollouts, _) => apart(rollouts::list(db, request)),
+        (Route::Rollout(id), _) => apart(rollouts::one(db, id, request)),
+        (Route::RolloutDevices(id), _) => apart(rollouts::devices(db, id, request)),
+        (Route::RolloutEvents(id), _) => apart(rollouts::events(db, id, request)),
         (Route::RolloutVerb(id, verb), _) => {
-            rollouts::command(world, &config.policy, &operator, (id, verb), request).await
+            apart(rollouts::command(world, &config.policy, &operator, (id, verb), request))
         }
     }
+    .await
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use rs1_auth::Presented;
 use rs1_domain::config::BadConfig;
 use rs1_domain::port::PortError;
 use rs1_domain::security::{SecurityKind, Told};
-use rs1_domain::{Answer, Method, Problem, Request, limits};
+use rs1_domain::{Answer, Method, Problem, Request, apart, limits};
 use rs1_store::health;
 use serde_json::json;
 
@@ -121,7 +121,8 @@ async fn answer(
         return Err(Problem::method_not_allowed(route.methods()));
     }
     if route == Route::Health {
-        return Ok(health::check("telemetry", env!("CARGO_PKG_VERSION"), config.map(|_| ()), &world.db).await);
+        let config = config.map(|_| ());
+        return Ok(apart(health::check("telemetry", env!("CARGO_PKG_VERSION"), config, &world.db)).await);
     }
     let config =
         config.map_err(|faults| Problem::unavailable(format!("configuration: {}", faults.0.join("; "))))?;
@@ -130,24 +131,25 @@ async fn answer(
         Some(Presented::Current) => {}
         Some(Presented::Previous) => {
             // The request is none the worse for it. What the log is not told now, it is told with the next one.
-            let _ = log_secret(SecurityKind::OutdatedSecret, "previous", route, request, world).await;
+            let _ = apart(log_secret(SecurityKind::OutdatedSecret, "previous", route, request, world)).await;
         }
-        None => return Err(refuse(route, request, world).await),
+        None => return Err(apart(refuse(route, request, world)).await),
     }
     match route {
-        Route::MqttAuth => auth::authenticate(world, config, request).await,
-        Route::MqttAcl => acl::authorize(world, request).await,
-        Route::DeviceState => state::report(&world.db, &world.updates, &world.broker, request).await,
-        Route::DeviceOffline => gone::report(&world.db, request).await,
-        Route::Telemetry => telemetry::accept(world, request).await,
-        Route::OtaStatus => ota_status::accept(world, request).await,
-        Route::ConfigStatus => config_status::report(&world.db, request).await,
-        Route::Diagnostics => diagnostics::report(world, request).await,
+        Route::MqttAuth => apart(auth::authenticate(world, config, request)),
+        Route::MqttAcl => apart(acl::authorize(world, request)),
+        Route::DeviceState => apart(state::report(&world.db, &world.updates, &world.broker, request)),
+        Route::DeviceOffline => apart(gone::report(&world.db, request)),
+        Route::Telemetry => apart(telemetry::accept(world, request)),
+        Route::OtaStatus => apart(ota_status::accept(world, request)),
+        Route::ConfigStatus => apart(config_status::report(&world.db, request)),
+        Route::Diagnostics => apart(diagnostics::report(world, request)),
         Route::Provision => {
-            provision::provision(&world.db, &world.queue, &world.random, &world.broker, request).await
+            apart(provision::provision(&world.db, &world.queue, &world.random, &world.broker, request))
         }
-        Route::Health => Err(Problem::internal("health was answered above")),
+        Route::Health => return Err(Problem::internal("health was answered above")),
     }
+    .await
 }
 
 /// Refuses a call that is not EMQX's, or EMQX's with a secret that is not good any more, and hands that on to the security log.

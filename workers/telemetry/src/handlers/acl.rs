@@ -6,7 +6,7 @@
 use rs1_auth::acl::{self, Violation};
 use rs1_domain::security::{SecurityKind, Told};
 use rs1_domain::wire::admission::{Authorization, AuthorizationAnswer, Verdict};
-use rs1_domain::{Answer, Problem, Request};
+use rs1_domain::{Answer, Problem, Request, apart};
 use serde_json::json;
 
 use crate::notice;
@@ -24,7 +24,7 @@ pub async fn authorize(world: &World<impl Ports>, request: &Request) -> Result<A
         Authorization::read(&request.body).map_err(|faults| Problem::malformed(faults.summary()))?;
     match acl::decide(&question) {
         Ok(_) => Ok(Answer::json(200, &AuthorizationAnswer { result: Verdict::Allow })),
-        Err(violation) => Ok(refuse(world, violation, &question, request).await),
+        Err(violation) => Ok(apart(refuse(world, violation, &question, request)).await),
     }
 }
 

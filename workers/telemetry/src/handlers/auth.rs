@@ -7,7 +7,7 @@ use rs1_auth::acl;
 use rs1_auth::credential::{Attempt, CannotUnseal, Refusal};
 use rs1_domain::security::SecurityKind;
 use rs1_domain::wire::admission::{Authentication, AuthenticationAnswer, Verdict};
-use rs1_domain::{Answer, Problem, Request};
+use rs1_domain::{Answer, Problem, Request, apart};
 use rs1_store::devices::{self, SealedKey};
 use rs1_store::sql::{first_row, run};
 
@@ -31,7 +31,7 @@ pub async fn authenticate(
         Authentication::read(&request.body).map_err(|faults| Problem::malformed(faults.summary()))?;
     let attempt = match Attempt::read(&question) {
         Ok(attempt) => attempt,
-        Err(refusal) => return Ok(refuse(world, refusal, &question, request).await),
+        Err(refusal) => return Ok(apart(refuse(world, refusal, &question, request)).await),
     };
     let [found] = run(&world.db, [devices::sealed_key(&attempt.device)]).await?;
     let sealed = first_row::<SealedKey>(&found)?.map(|row| row.sealed_key);
@@ -39,7 +39,7 @@ pub async fn authenticate(
         Problem::unavailable(format!("the key of {} does not open", attempt.device))
     })?;
     match refusal {
-        Some(refusal) => Ok(refuse(world, refusal, &question, request).await),
+        Some(refusal) => Ok(apart(refuse(world, refusal, &question, request)).await),
         None => Ok(answer(Verdict::Allow, acl::rules(&attempt.device))),
     }
 }
