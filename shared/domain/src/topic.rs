@@ -134,7 +134,7 @@ impl DeviceTopic {
     /// Reads a topic *name*. A name with a wildcard, a NUL or a level that no channel has is `None`,
     /// so this is also the check for a filter that must match one topic and nothing more.
     pub fn parse(topic: &str) -> Option<Self> {
-        if topic.contains(['+', '#', '\0']) {
+        if topic.bytes().any(|byte| matches!(byte, b'+' | b'#' | 0)) {
             return None;
         }
         let (device, rest) = topic.strip_prefix(ROOT)?.strip_prefix('/')?.split_once('/')?;

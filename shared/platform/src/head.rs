@@ -47,9 +47,10 @@ impl Head {
 /// Splits a serialized URL (`https://host/path?query`), as the runtime writes it: absolute, without
 /// credentials, percent-encoded. Everything after the first `#` is not the server's.
 pub fn path_and_query(url: &str) -> (&str, &str) {
-    let rest = url.split_once("://").map_or(url, |(_scheme, rest)| rest);
+    let rest = url.split_once(':').and_then(|(_scheme, rest)| rest.strip_prefix("//")).unwrap_or(url);
     let rest = rest.split_once('#').map_or(rest, |(rest, _fragment)| rest);
-    let path = rest.find(['/', '?']).and_then(|start| rest.get(start..)).unwrap_or("/");
+    let start = rest.bytes().position(|byte| matches!(byte, b'/' | b'?'));
+    let path = start.and_then(|start| rest.get(start..)).unwrap_or("/");
     match path.split_once('?') {
         Some(("", query)) => ("/", query),
         Some(parts) => parts,

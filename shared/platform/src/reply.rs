@@ -4,7 +4,7 @@
 //! for each further header. The other side adds what every answer has. The body crosses beside it, untouched.
 
 use rs1_domain::http::Stream;
-use rs1_domain::{Answer, Method, RequestId, UnixMillis};
+use rs1_domain::{Answer, Method, RequestId, UnixMillis, json};
 
 use crate::analytics::Point;
 use crate::log::{Level, RequestLine};
@@ -97,18 +97,37 @@ impl Reply {
         };
         // An empty index tells the other side that there is no point.
         let (index, [route, method, class, colo, environment]) = point.texts().unwrap_or_default();
-        let packed = format!(
-            "{status}\n{}\n{}\n{index}\n{route}\n{method}\n{class}\n{colo}\n{environment}\n{duration_ms}\n{}\n{}{header_lines}",
+        let (status_text, duration_text) = (decimal(status.into()), decimal(duration_ms));
+        let text = line.text();
+        let lines: [&str; FIXED] = [
+            &status_text,
             level.as_str(),
-            line.text(),
+            &text,
+            index,
+            route,
+            method,
+            class,
+            colo,
+            environment,
+            &duration_text,
             about.request_id.as_str(),
             content_type.unwrap_or_default(),
-        );
+        ];
+        let mut packed = lines.join("\n");
+        packed.push_str(&header_lines);
         let bodiless = about.method == Method::Head || matches!(status, 204 | 205 | 304);
         let stream = stream.filter(|_| !bodiless);
         let body = (!bodiless && stream.is_none() && content_type.is_some()).then_some(body);
         Self { packed, body, stream }
     }
+}
+
+/// How many lines come before those of an answer's own headers.
+const FIXED: usize = 12;
+
+/// A number's digits. (`format!` brings code for all that it could be asked for.)
+fn decimal(number: i64) -> String {
+    json::write(&number).unwrap_or_default()
 }
 
 /// A field name (RFC 9110 §5.6.2), in lower case.

@@ -98,13 +98,13 @@ where
         Head::unpack(&head, service.headers);
     let request_id = request_id.unwrap_or_else(|| RequestId::generate(started, random::bytes()));
 
-    let (route, answer) = match read_body(&request, body, service, method, &path, content_length).await {
+    let limit = (service.body_limit)(method, &path);
+    let (route, answer) = match read_body(&request, body, limit, method, content_length).await {
         Ok(body) => {
             let request_id = request_id.clone();
-            let streamed = (service.body_limit)(method, &path) == STREAMED_BODY;
             let answered =
                 handler(Request { method, path, query, headers, body, now: started, request_id }).await;
-            if streamed {
+            if limit == STREAMED_BODY {
                 // Nothing is left of it if the handler has read it.
                 drain(&request, content_length).await;
             }
@@ -135,15 +135,13 @@ where
 async fn read_body(
     request: &JsRequest,
     given: Option<Vec<u8>>,
-    service: &Service,
+    limit: usize,
     method: Method,
-    path: &str,
     content_length: Option<usize>,
 ) -> Result<Vec<u8>, Problem> {
     if matches!(method, Method::Get | Method::Head) || content_length == Some(0) {
         return Ok(Vec::new());
     }
-    let limit = (service.body_limit)(method, path);
     if limit == STREAMED_BODY {
         return Ok(given.unwrap_or_default());
     }
