@@ -51,6 +51,7 @@ pub struct MemoryBucket {
     failure: Cell<Option<Failure>>,
     unreadable: Cell<bool>,
     opened: Cell<usize>,
+    listed: RefCell<Vec<String>>,
     pieces: Rc<Cell<Option<usize>>>,
     writes: Cell<usize>,
     write_fails: Cell<Option<(usize, Failure)>>,
@@ -93,6 +94,11 @@ impl MemoryBucket {
     /// How many objects were searched.
     pub fn opened(&self) -> usize {
         self.opened.get()
+    }
+
+    /// Takes out the prefixes that were listed since the last time, as often as each was.
+    pub fn take_listed(&self) -> Vec<String> {
+        self.listed.take()
     }
 
     /// The objects whose keys begin like this, as text.
@@ -206,6 +212,9 @@ impl Shelf for MemoryBucket {
     async fn inventory(&self, prefix: &str, cursor: Option<&str>) -> Result<Inventory, PortError> {
         if self.unreadable.get() {
             return Err(PortError::new("r2 list", "We encountered an internal error."));
+        }
+        if cursor.is_none() {
+            self.listed.borrow_mut().push(prefix.to_owned());
         }
         let (objects, times) = (self.objects.borrow(), self.uploaded.borrow());
         let after = |key: &&String| cursor.is_none_or(|cursor| key.as_str() > cursor);

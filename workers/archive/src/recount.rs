@@ -1,6 +1,8 @@
 //! Reads out of the archive what it holds about an hour, however it lies there: in packs, of which only the members that an index
 //! points to are read, and loose beside them.
 
+use std::rc::Rc;
+
 use rs1_domain::port::{Archive, Bucket, Packs, PortError, Shelf, Stored};
 use rs1_domain::{DeviceId, json};
 use rs1_telemetry::Rollup;
@@ -42,19 +44,40 @@ pub(crate) struct Reader<'a, A> {
     archives: &'a A,
     /// Calls that were made.
     pub(crate) calls: usize,
+    /// What was found in folders, for who need not see it anew each time.
+    found: Option<Vec<(String, Rc<[Stored]>)>>,
 }
 
 impl<'a, A: Archive + Bucket + Packs + Shelf> Reader<'a, A> {
-    /// It was not asked yet.
+    /// One that looks anew each time.
     pub(crate) fn new(archives: &'a A) -> Self {
-        Self { archives, calls: 0 }
+        Self { archives, calls: 0, found: None }
+    }
+
+    /// One that lists a folder once, for who reads the same ones shard by shard: a listing costs what a write does. What it
+    /// has not seen, because it came meanwhile, must not matter to him.
+    pub(crate) fn remembering(archives: &'a A) -> Self {
+        Self { found: Some(Vec::new()), ..Self::new(archives) }
     }
 
     fn called(&mut self, times: usize) {
         self.calls = self.calls.saturating_add(times);
     }
 
-    /// Every object whose key begins like this.
+    /// Every object of a folder, or what is remembered of it.
+    pub(crate) async fn look(&mut self, folder: &str) -> Result<Rc<[Stored]>, PortError> {
+        let known = self.found.iter().flatten().find(|(known, _)| known == folder);
+        if let Some((_, objects)) = known {
+            return Ok(Rc::clone(objects));
+        }
+        let objects: Rc<[Stored]> = self.list(folder).await?.into();
+        if let Some(found) = &mut self.found {
+            found.push((folder.to_owned(), Rc::clone(&objects)));
+        }
+        Ok(objects)
+    }
+
+    /// Every object whose key begins like this, as it is now.
     pub(crate) async fn list(&mut self, prefix: &str) -> Result<Vec<Stored>, PortError> {
         let (mut all, mut cursor) = (Vec::new(), None::<String>);
         loop {
@@ -84,10 +107,10 @@ impl<'a, A: Archive + Bucket + Packs + Shelf> Reader<'a, A> {
         let mut lines = String::new();
         for received in received_hours(hour) {
             let prefix = folder(received);
-            let objects = self.list(&prefix).await?;
+            let objects = self.look(&prefix).await?;
             self.packed(&prefix, &objects, wanted, &mut lines).await?;
             let mut loose: Vec<&str> = Vec::new();
-            for object in &objects {
+            for object in objects.iter() {
                 if Kind::of(&object.key) == Kind::Loose {
                     loose.push(&object.key);
                 }

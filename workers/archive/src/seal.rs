@@ -47,11 +47,12 @@ const TOLD: usize = 500;
 /// # Errors
 /// What failed. The next run goes on.
 pub async fn seal(now: UnixMillis, world: &World<impl Ports>) -> Result<String, PortError> {
-    let reader = Reader::new(&world.archives);
+    // What comes while an hour is sealed shows as a difference, or as late, and is made anew of what there is then.
+    let reader = Reader::remembering(&world.archives);
     let mut run =
         Run { world, now, reader, hours: 0, checked: 0, differ: 0, repaired: 0, told: String::new() };
     let sealed = run.seal_hours().await;
-    run.reader.calls = 0;
+    run.reader = Reader::new(&world.archives);
     let repaired = run.repair().await;
     sealed?;
     repaired?;
@@ -113,7 +114,7 @@ impl<P: Ports> Run<'_, P> {
 
     /// Seals an hour of the devices after `after`, as far as a shard goes. Answers where it ends.
     async fn seal_shard(&mut self, hour: i64, mut after: String) -> Result<String, PortError> {
-        let objects = self.reader.list(&folder(hour)).await?;
+        let objects = self.reader.look(&folder(hour)).await?;
         let of = pack::shards_for(objects.iter().map(|object| object.size).fold(0, u64::saturating_add));
         let shard = pack::first_byte(&after).saturating_mul(of) >> 8;
         let part = Part { digest: "", shard, of };

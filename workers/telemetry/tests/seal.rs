@@ -11,6 +11,8 @@
 
 mod common;
 
+use std::collections::BTreeSet;
+
 use common::{Cloud, device, published, telemetry_payload, ten_o_clock};
 use pollster::block_on;
 use proptest::prelude::*;
@@ -19,6 +21,7 @@ use rs1_domain::time::{DAY, HOUR, MINUTE};
 use rs1_store::Param;
 use rs1_store::native::Failure;
 use rs1_store::sql::{first_row, rows, run};
+use rs1_telemetry::archive::FOLDERS;
 use rs1_worker_archive::cron::{HOURLY, SWEEP};
 use serde_json::{Value, json};
 
@@ -180,6 +183,25 @@ fn of_a_new_database_no_past_is_read() {
     let first =
         cloud.query("SELECT min(hour) AS hour FROM telemetry_seals WHERE ?1 IS NULL", vec![Param::Null]);
     assert_eq!(first[0]["hour"], ten_o_clock().hour() - 24);
+}
+
+#[test]
+fn a_run_lists_each_folder_once() {
+    let cloud = Cloud::new();
+    deliver(&cloud, 0..MESSAGES);
+    for number in 0..2 {
+        day(&cloud, number);
+    }
+    cloud.world.archives.take_listed();
+    let swept = cloud.sweep(ten_o_clock().plus(6 * DAY)).unwrap();
+    assert!(swept.contains("48 hours sealed, 3 rollups checked, 0 not as archived"), "{swept}");
+    let listed = cloud.world.archives.take_listed();
+    let folders: BTreeSet<&String> = listed.iter().filter(|prefix| prefix.len() > FOLDERS.len()).collect();
+    // Each of those hours may be told of in the folder before its own, and up to the 25th after it.
+    assert_eq!(folders.len(), 48 + 26, "{folders:?}");
+    let again: Vec<&&String> =
+        folders.iter().filter(|folder| listed.iter().filter(|each| each == *folder).count() > 1).collect();
+    assert_eq!(again, Vec::<&&String>::new());
 }
 
 #[test]
