@@ -102,7 +102,8 @@ fn of_messages(came: &[Came], text: &mut Exposition) {
         (
             "rs1_telemetry_messages_late_total",
             "Messages that came when their hour was sealed. They are archived, are not among those received, and the hour is made anew \
-             (rs1_telemetry_rollups_repaired_total). Nobody knows whether such a message is new.",
+             (rs1_telemetry_rollups_repaired_total). Nobody knows whether such a message is new. Those of a batch whose count failed are \
+             missing.",
             |came| came.late,
         ),
         (
