@@ -45,8 +45,9 @@ const BACKUP = { devices: 2_000, hours: 60, cuts: 0 };
 const USAGE = {
   text: `npm run bench [-- OPTIONS]
 
-Measures the telemetry worker's release bundle beside two others, each in its own Miniflare:
+Measures the telemetry worker's release bundle beside others, each in its own Miniflare:
   peer      the same in plain TypeScript (tests/bench/peer)
+  duties    a JavaScript worker that does what is required of every answer to the broker and decides nothing
   ceiling   an empty JavaScript worker: looks at nothing, logs nothing, answers a constant
 Downloads ("download"): 200 devices at once, each fetching an image range by range, beside a plain worker that streams the
 same object of R2 and does nothing else (tests/bench/peer-download).
@@ -94,7 +95,7 @@ async function main() {
   if (unknown.length > 0) throw misuse(`--only knows no ${unknown.join(', ')}`, USAGE.text);
   const also = values.also.map((each) => {
     const [, name, directory] = /^([\w.-]+)=(.+)$/.exec(each) ?? [];
-    if (!name || ['ours', 'peer', 'ceiling'].includes(name)) throw misuse(`--also wants NAME=DIR, not "${each}"`, USAGE.text);
+    if (!name || ['ours', 'peer', 'duties', 'ceiling'].includes(name)) throw misuse(`--also wants NAME=DIR, not "${each}"`, USAGE.text);
     return { name, directory };
   });
   const routes = ROUTES.filter((route) => parts.includes(route));
@@ -123,9 +124,10 @@ async function main() {
       add(startupReport((results.startup = await measureStartup({ systems, workshop, secrets, times: rounds }))));
     }
     if (routes.length > 0) {
-      say(`load: ${routes.length * systems.length * (rounds * seconds + WARM_UP)} s and the time to drain; ${connections} connections`);
-      results.load = await measureThroughput({ systems, apiSystems: await workshop.apiSystems(), workshop, secrets, wrk, routes, seconds, rounds, connections, say });
-      add(speedReport(systems, results.load));
+      const loaded = [...systems, workshop.duties()];
+      say(`load: some ${routes.length * systems.length * (rounds * seconds + WARM_UP)} s and the time to drain; ${connections} connections`);
+      results.load = await measureThroughput({ systems: loaded, apiSystems: await workshop.apiSystems(), workshop, secrets, wrk, routes, seconds, rounds, connections, say });
+      add(speedReport(loaded, results.load));
     }
 
     if (parts.includes('objects')) {

@@ -21,7 +21,7 @@ export function makeDevices(count) {
 export async function enrol(db, devices, kekHex, schema) {
   const kek = Buffer.from(kekHex, 'hex');
   const rows = devices.map(({ id, mac, secretHash }) => [id, mac, seal(kek, id, Buffer.from(secretHash, 'hex')), Date.now()]);
-  const [column, value] = schema === 'ours' ? [', enrolled_by', ", 'bench'"] : ['', ''];
+  const [column, value] = schema !== 'peer' ? [', enrolled_by', ", 'bench'"] : ['', ''];
   for (let first = 0; first < rows.length; first += AT_ONCE) {
     await db
       .prepare(

@@ -31,13 +31,14 @@ export function speedReport(systems, { series, ledgers }) {
       const mine = bySystem[name];
       const { rps, p50, p99 } = mine;
       const cpu = cpuMicros(mine);
+      const compared = kind === 'ours' || kind === 'duties';
       const against = (other) => {
-        if (kind !== 'ours' || !bySystem[other]) return '';
+        if (!compared || !bySystem[other]) return '';
         const is = rate(mine) / rate(bySystem[other]);
         const { low, high } = ratio(rps, bySystem[other].rps);
         const target = SPEED.find((each) => each.route === route && each.than === other);
         const text = `${times(is)} [${low.toFixed(2)}-${high.toFixed(2)}]`;
-        if (!target) return text;
+        if (!target || kind !== 'ours') return text;
         const found = verdict(`${route}: ${name}, times the ${other}`, times(is), `≥ ${target.least}`, is >= target.least);
         if (name === 'ours') verdicts.push(found);
         return `${text} ${mark({ ...found, is: '' }).trim()}`;
@@ -47,7 +48,7 @@ export function speedReport(systems, { series, ledgers }) {
         name,
         ...[integer(rate(mine)), range(rps, integer), decimal(median(p50)), decimal(median(p99))],
         ...[Number.isNaN(cpu) ? '' : integer(cpu), against('peer')],
-        ...[kind === 'ours' && bySystem.peer && !Number.isNaN(cpu) ? times(cpuMicros(bySystem.peer) / cpu) : '', against('ceiling')],
+        ...[compared && bySystem.peer && !Number.isNaN(cpu) ? times(cpuMicros(bySystem.peer) / cpu) : '', against('ceiling')],
       ]);
     }
   }

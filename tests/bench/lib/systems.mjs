@@ -18,10 +18,11 @@ const HERE = fileURLToPath(new URL('..', import.meta.url));
 /**
  * @typedef {object} System
  * @property {string} name
- * @property {'ours' | 'peer' | 'ceiling'} kind
+ * @property {'ours' | 'peer' | 'duties' | 'ceiling'} kind
  * @property {string} main the module that workerd loads
  * @property {import('../../../local/lib/workers.mjs').WorkerTable} table
  * @property {Record<string, number>} status what each route answers when all is well
+ * @property {string[]} [routes] the only ones that it has
  */
 
 /**
@@ -62,6 +63,13 @@ export class Workshop {
       { name: 'peer', kind: 'peer', main: peer, table: { ...table, main: peer, d1_databases: databases }, status: STATUS },
       { name: 'ceiling', kind: 'ceiling', main: ceiling, table: { ...table, main: ceiling }, status: CEILING_STATUS },
     ];
+  }
+
+  /** A worker that does what is required of every answer to the broker and decides nothing. @returns {System} */
+  duties() {
+    const [table] = readWorkers(['telemetry']);
+    const main = join(HERE, 'duties', 'index.js');
+    return { name: 'duties', kind: 'duties', main, table: { ...table, main }, status: STATUS, routes: ['admission', 'acl'] };
   }
 
   /** The same of the device API. @returns {Promise<System[]>} ours first */

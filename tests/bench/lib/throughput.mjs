@@ -47,7 +47,7 @@ export const ROUTES = ['admission', 'acl', 'state', 'telemetry', ...API_ROUTES];
 export async function measureThroughput({ systems: webhooks, apiSystems, routes, say, ...options }) {
   const [series, ledgers] = [{}, {}];
   for (const route of routes) {
-    const systems = API_ROUTES.includes(route) ? apiSystems : webhooks;
+    const systems = (API_ROUTES.includes(route) ? apiSystems : webhooks).filter((system) => system.routes?.includes(route) ?? true);
     series[route] = await measureRoute(route, systems, ledgers, options);
     const summary = systems.map(({ name }) => `${name} ${Math.round(rate(series[route][name])).toLocaleString('en')}/s`);
     say(`${route}: ${summary.join(', ')}`);
