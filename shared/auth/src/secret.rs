@@ -51,8 +51,8 @@ impl KeyRing {
 
     /// Which of the secrets `presented` is, if it is one.
     ///
-    /// How long it takes tells nothing of a secret but whether its length was met, and the lengths of ours are no secret: they are in
-    /// the manual. (Comparing digests would hide that, too; two of SHA-256 were a tenth of what a permission takes to be looked up.)
+    /// How long it takes tells nothing of a secret but whether its length was met, and that is no secret: those that `npm run secrets`
+    /// makes are all alike. (Comparing digests would hide that, too, at two SHA-256 a request.)
     pub fn recognize(&self, presented: &str) -> Option<Presented> {
         let is = |secret: &Secret<Box<[u8]>>| secret.expose().ct_eq(presented.as_bytes());
         let previous = self.previous.as_ref().map_or(Choice::from(0), is);
