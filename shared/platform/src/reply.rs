@@ -99,8 +99,8 @@ impl Reply {
         let (index, [route, method, class, colo, environment]) = point.texts().unwrap_or_default();
         let (status_text, duration_text) = (decimal(status.into()), decimal(duration_ms));
         let text = line.text();
-        let lines: [&str; FIXED] = [
-            &status_text,
+        let lines = [
+            status_text.as_str(),
             level.as_str(),
             &text,
             index,
@@ -121,9 +121,6 @@ impl Reply {
         Self { packed, body, stream }
     }
 }
-
-/// How many lines come before those of an answer's own headers.
-const FIXED: usize = 12;
 
 /// A number's digits. (`format!` brings code for all that it could be asked for.)
 fn decimal(number: i64) -> String {
