@@ -1,10 +1,9 @@
 // The identity provider of the local stack: it plays both that of the operators (Cloudflare Access) and that of the
 // users (any OpenID Connect issuer). It asks nobody for a password, so it must never be reachable from another machine.
 
-import { createServer } from 'node:http';
 import { join } from 'node:path';
 import { readJson, sendJson } from '../lib/http.mjs';
-import { HOST } from '../lib/ports.mjs';
+import { serveHttp } from '../lib/serve.mjs';
 import { Issuer, subjectOf } from './issuer.mjs';
 
 const HOUR = 3600;
@@ -42,22 +41,15 @@ export async function startIdentityProvider({ port = 0, directory = null } = {})
     'identity.localhost': { issuer: operators, token: operatorToken },
     'accounts.localhost': { issuer: users, token: userToken },
   };
-  const server = createServer((incoming, response) => {
-    serve(sites, incoming, response).catch((error) => sendJson(response, 400, { error: error.message }));
-  });
-  await new Promise((done, fail) => server.once('error', fail).listen(port, HOST, done));
+  const handle = (incoming, response) => serve(sites, incoming, response).catch((error) => sendJson(response, 400, { error: error.message }));
+  const server = await serveHttp({ port, handle });
 
   return {
-    port: server.address().port,
+    ...server,
     operators,
     users,
     operatorToken,
     userToken,
-    close: () =>
-      new Promise((done) => {
-        server.close(() => done());
-        server.closeAllConnections();
-      }),
   };
 }
 

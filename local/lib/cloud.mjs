@@ -5,6 +5,7 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Log, LogLevel, Miniflare, Response } from 'miniflare';
 import workerd from 'workerd';
+import './patient-wait.mjs';
 import { eachLine } from './lines.mjs';
 import { applyMigrations } from './migrations.mjs';
 import { outbound } from './outbound.mjs';

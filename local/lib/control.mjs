@@ -1,9 +1,8 @@
 // The launcher's own endpoint, for the commands beside it: crons by hand, and a look into the buckets and the database.
 // Only this machine reaches it. Everything that changes something wants JSON, which a page in a browser cannot send here.
 
-import { createServer } from 'node:http';
 import { readJson, sendJson } from './http.mjs';
-import { HOST } from './ports.mjs';
+import { serveHttp } from './serve.mjs';
 
 /**
  *     GET  /                              what runs: workers with their routes, crons and bindings
@@ -20,17 +19,9 @@ import { HOST } from './ports.mjs';
  * @param {ReturnType<typeof import('./rotation.mjs').localRotation>} options.rotation
  */
 export async function startControl({ port, cloud, runCron, rotation }) {
-  const server = createServer((incoming, response) => {
+  const handle = (incoming, response) =>
     serve({ cloud, runCron, rotation }, incoming, response).catch((error) => sendJson(response, 500, { error: error.message }));
-  });
-  await new Promise((done, fail) => server.once('error', fail).listen(port, HOST, done));
-  return {
-    close: () =>
-      new Promise((done) => {
-        server.close(() => done());
-        server.closeAllConnections();
-      }),
-  };
+  return serveHttp({ port, handle });
 }
 
 async function serve({ cloud, runCron, rotation }, incoming, response) {

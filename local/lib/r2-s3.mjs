@@ -1,13 +1,13 @@
 // R2's S3 API in front of a local bucket, as far as EMQX's S3 action calls it: who calls is checked, and what R2 refuses is refused
 // in XML. Whoever is to hear of a stored object is told (r2-events.mjs).
 
-import { createServer } from 'node:http';
-import { HOST } from './ports.mjs';
+import { serveHttp } from './serve.mjs';
 import { S3Error, verify } from './sigv4.mjs';
 
 const XMLNS = 'http://s3.amazonaws.com/doc/2006-03-01/';
 /** Of every part but the last one, in bytes. */
 const LEAST_PART = 5 << 20;
+/** Longer than any pause of the broker's: a connection that is closed while a request is on its way would look like R2's absence. */
 const KEEP_ALIVE_MS = 120_000;
 
 /**
@@ -24,7 +24,7 @@ export async function startS3({ port, bucket, name, credentials, onStored, onRef
   const uploads = new Map();
   /** @type {((method: string, key: string) => S3Error | undefined) | null} */
   let trouble = null;
-  const server = createServer((incoming, response) => {
+  const handle = (incoming, response) =>
     serve({ open: bucket, name, uploads, onStored, trouble: (...request) => trouble?.(...request) }, credentials, incoming)
       .catch((error) => {
         const known = error instanceof S3Error ? error : new S3Error(500, 'InternalError', error.message);
@@ -36,10 +36,7 @@ export async function startS3({ port, bucket, name, credentials, onStored, onRef
         response.writeHead(status, { ...(xml === undefined ? {} : { 'content-type': 'application/xml' }), 'content-length': body.length, ...headers });
         response.end(incoming.method === 'HEAD' ? undefined : body);
       });
-  });
-  // Longer than any pause of the broker's: a connection that is closed while a request is on its way would look like R2's absence.
-  server.keepAliveTimeout = KEEP_ALIVE_MS;
-  await new Promise((done, fail) => server.once('error', fail).listen(port, HOST, done));
+  const { close } = await serveHttp({ port, handle, keepAliveMs: KEEP_ALIVE_MS });
   return {
     /**
      * Has requests that are in order refused from now on, as R2 refuses some when it is not well; null: no more.
@@ -48,11 +45,7 @@ export async function startS3({ port, bucket, name, credentials, onStored, onRef
     behave(judge) {
       trouble = judge;
     },
-    close: () =>
-      new Promise((done) => {
-        server.close(() => done());
-        server.closeAllConnections();
-      }),
+    close,
   };
 }
 

@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { after, before, beforeEach, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { Worker } from 'node:worker_threads';
+import { patient } from '../../local/lib/patient-wait.mjs';
 import { authnVerdict, authzVerdict, fateOf } from './support/emqx.mjs';
 import { eventually, makeDevice, startHarness } from './support/harness.mjs';
 
@@ -136,6 +137,12 @@ test('who is woken by somebody else’s wake-up waits for its own', async () => 
   Atomics.wait(flag, 0, 0);
   assert.equal(flag[0], 1);
   await other.terminate();
+});
+
+test('who asks a thread that has ended is told, and does not wait for ever', () => {
+  const flag = new Int32Array(new SharedArrayBuffer(4));
+  assert.throws(() => patient(50)(flag, 0, 0), /has not answered for 0\.05 s, or was stopped/);
+  assert.equal(patient(50)(flag, 0, 0, 1), 'timed-out', 'who gives a timeout knows what it means');
 });
 
 test('device credentials are those of the contract', () => {

@@ -113,6 +113,28 @@ const upload = async (name, sizes) => {
   return { path, id, parts, complete };
 };
 
+test('whoever closes it waits for what is in hand, and the runtime can be stopped then', async () => {
+  const asked = Promise.withResolvers();
+  const go = Promise.withResolvers();
+  let isOver = false;
+  const slow = async () => {
+    asked.resolve();
+    await go.promise;
+    isOver = true;
+    return bucket;
+  };
+  const { r2: another } = await freePorts();
+  const closing = await startS3({ port: another, bucket: slow, name: BUCKET, credentials, onStored: async () => {} });
+  const client = s3Client({ port: another, credentials });
+  const answer = client('GET', `/${BUCKET}/`);
+  await asked.promise;
+  const closed = closing.close().then(() => isOver);
+  await assert.rejects(answer, /socket hang up/);
+  go.resolve();
+  assert.equal(await closed, true);
+  client.close();
+});
+
 test('parts of one length make an object', async () => {
   const { complete } = await upload('even', [PART, PART, 100]);
   assert.equal((await complete()).status, 200);

@@ -2,9 +2,8 @@
 // means what is from EMQX's source, not from our configuration: a spec that passes here holds for the broker as well.
 
 import { randomBytes } from 'node:crypto';
-import { createServer } from 'node:http';
 import { readJson, sendJson } from '../../../local/lib/http.mjs';
-import { HOST } from '../../../local/lib/ports.mjs';
+import { serveHttp } from '../../../local/lib/serve.mjs';
 
 /** What EMQX's HTTP client sends with every webhook, as `emqx/emqx.conf` asks it to. */
 const HEADERS = {
@@ -184,7 +183,7 @@ export async function startEmqxApi({ port, key }) {
     metrics: { 'messages.received': 0, 'messages.dropped': 0, 'messages.dropped.no_subscribers': 0, 'authentication.failure': 0 },
   };
   const expected = `Basic ${Buffer.from(key).toString('base64')}`;
-  const server = createServer(async (incoming, response) => {
+  const handle = async (incoming, response) => {
     const path = incoming.url.replace(/^\/api\/v5/, '');
     if (path.startsWith('/status')) return response.writeHead(state.status.code, { 'content-type': 'text/plain' }).end(state.status.text);
     if (incoming.headers.authorization !== expected) return sendJson(response, 401, { code: 'BAD_API_KEY_OR_SECRET' });
@@ -207,13 +206,7 @@ export async function startEmqxApi({ port, key }) {
     const numbers = { '/stats?aggregate=true': state.stats, '/metrics?aggregate=true': state.metrics }[path];
     if (numbers) return sendJson(response, 200, numbers);
     return sendJson(response, 404, { code: 'NOT_FOUND', message: path });
-  });
-  await new Promise((done, fail) => server.once('error', fail).listen(port, HOST, done));
-  return Object.assign(state, {
-    close: () =>
-      new Promise((done) => {
-        server.close(() => done());
-        server.closeAllConnections();
-      }),
-  });
+  };
+  const { close } = await serveHttp({ port, handle });
+  return Object.assign(state, { close });
 }

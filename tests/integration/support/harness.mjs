@@ -17,7 +17,6 @@ import { generateSecrets } from '../../../local/lib/secrets.mjs';
 import { readWorkers } from '../../../local/lib/workers.mjs';
 import { emqxCaller, startEmqxApi } from './emqx.mjs';
 import { Faults } from './faults.mjs';
-import './patient-wait.mjs';
 
 export { makeDevice } from '../../../local/lib/credentials.mjs';
 export { eventually } from '../../../local/lib/wait.mjs';
