@@ -19,7 +19,7 @@ const TARGET = join(ROOT, 'target');
 const PROFILES = {
   local: { directory: 'local', args: ['--profile', 'local', '-p', 'rs1-broker', '-p', 'rs1-fleet'] },
   // A test among the targets has cargo choose the features of libraries as it does for tests: without it, some are compiled again.
-  dev: { directory: 'debug', args: ['--workspace', '--all-features', '--bin', 'rs1-broker', '--bin', 'rs1-fleet', '--test', 'it'] },
+  dev: { directory: 'debug', args: ['--workspace', '--all-features', '--bin', 'rs1-broker', '--bin', 'rs1-fleet', '--test', 'document'] },
 };
 const PROFILE = PROFILES[process.env.RS1_PROGRAMS ?? 'local'];
 if (!PROFILE) throw new Trouble(`RS1_PROGRAMS is ${Object.keys(PROFILES).join(' or ')}`);

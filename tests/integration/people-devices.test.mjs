@@ -1,5 +1,5 @@
 // People and their devices on the release bundles: lists, names, sharing, transfers, giving up. What every role may do is
-// tried natively (workers/device-api/tests/people.rs); here is what only the real D1 and broker's API can show.
+// tried natively (workers/device-api/tests/it/people.rs); here is what only the real D1 and broker's API can show.
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';

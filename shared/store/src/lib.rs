@@ -28,7 +28,7 @@
 //!   for the other ports.
 //!
 //! The schema is in `migrations/`. Every statement begins with a comment that names it, and is
-//! proved by a query-plan test to use an index on each table that grows (`tests/plans.rs`).
+//! proved by a query-plan test to use an index on each table that grows (`tests/it/plans.rs`).
 //! This crate knows nothing of HTTP or of the Workers runtime.
 
 #![cfg_attr(

@@ -22,7 +22,7 @@ const MESSAGES_A_HOUR = 60;
 const ARCHIVE_DAYS = 365;
 /** A message is written, read and deleted. */
 const QUEUE_OPERATIONS = 3;
-/** Bytes of a device's thirty days in D1, as shared/store/tests/capacity.rs measures them. */
+/** Bytes of a device's thirty days in D1, as shared/store/tests/it/capacity.rs measures them. */
 export const DATABASE_BYTES = 30 * 21_300;
 /** Devices that share a database, and so a clock that looks after their hours. */
 const A_DATABASE = 10_000;
