@@ -53,6 +53,8 @@ impl NativeDatabase {
                 }
             }
         }
+        // As many as a worker has. To prepare one takes longer than to run it.
+        connection.set_prepared_statement_cache_capacity(256);
         Self {
             connection: RefCell::new(connection),
             failure: Cell::new(None),
@@ -123,7 +125,7 @@ impl NativeDatabase {
 
     fn run(connection: &rusqlite::Connection, sql: &str, params: &[Param]) -> rusqlite::Result<Outcome> {
         let before = connection.total_changes();
-        let mut prepared = connection.prepare(sql)?;
+        let mut prepared = connection.prepare_cached(sql)?;
         let names: Vec<String> = prepared.column_names().map(str::to_owned).collect();
         let mut rows = prepared.query(rusqlite::params_from_iter(params.iter().map(bind)))?;
         let mut objects = Vec::new();
@@ -162,7 +164,7 @@ impl Database for NativeDatabase {
         self.batches.set(self.batches.get().saturating_add(1));
         let mut connection = self.connection.borrow_mut();
         let begun = connection.transaction().map_err(|error| PortError::new("d1", error.to_string()))?;
-        let reads = |statement: &Statement| begun.prepare(statement.sql).is_ok_and(|it| it.readonly());
+        let reads = |statement: &Statement| begun.prepare_cached(statement.sql).is_ok_and(|it| it.readonly());
         if !statements.iter().all(reads) {
             self.writing.set(self.writing.get().saturating_add(1));
         }
