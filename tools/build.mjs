@@ -53,19 +53,32 @@ export async function buildWorkers(workers = WORKERS, toolchain) {
   if (unknown.length > 0) throw new SetupError(`there is no worker ${unknown.join(', ')}; there are ${WORKERS.join(', ')}`);
   const tools = toolchain ?? (await setUp('wasm'));
   return withLock(`build-${CLONE}`, async () => {
-    // One after the other: cargo locks the target directory anyway.
-    for (const worker of workers) await compile(worker, tools);
+    // Those of one profile one after the other: they share what they depend on, and cargo locks a target directory anyway.
+    const lanes = [true, false].map((small) => workers.filter((worker) => SMALL.has(worker) === small));
+    const compiled = await Promise.allSettled(lanes.map((lane) => compileInTurn(lane, tools)));
+    const failed = compiled.find(({ status }) => status === 'rejected');
+    if (failed) throw failed.reason;
     assembleAssets(workers);
     const env = bundlingEnv(tools.wasmEnv);
     return inParallel(workers, async (worker) => ({ worker, rebuilt: await bundle(worker, tools.workerBuildBin, env) }));
   });
 }
 
+/**
+ * Where a worker is compiled. The two profiles have nothing in common that is compiled for wasm, so each has a directory: link-time
+ * optimization keeps one processor busy, and the other would have nothing to do.
+ */
+const targetDir = (worker) => (SMALL.has(worker) ? `${WASM_TARGET_DIR}-small` : WASM_TARGET_DIR);
+
+async function compileInTurn(workers, tools) {
+  for (const worker of workers) await compile(worker, tools);
+}
+
 async function compile(worker, tools) {
   const args = ['rustc', '-p', `rs1-worker-${worker}`, '--lib', '--crate-type', 'cdylib', '--release', '--target', TARGET, ...(SMALL.has(worker) ? SMALLEST : [])];
   const result = await runLong(`compiling ${worker}`, 'cargo', args, {
     cwd: ROOT,
-    env: tools.wasmEnv,
+    env: { ...tools.wasmEnv, CARGO_TARGET_DIR: targetDir(worker) },
     tailLines: 400,
     ...crateCounter(),
   });
@@ -112,7 +125,10 @@ async function bundle(worker, workerBuildBin, env) {
     rmSync(stamp);
   }
   const crate = join(ROOT, 'workers', worker);
-  const result = await runLong(`bundling ${worker}`, workerBuildBin, ['--release', '--out-dir', bundleDir(worker), crate], { cwd: crate, env });
+  const result = await runLong(`bundling ${worker}`, workerBuildBin, ['--release', '--out-dir', bundleDir(worker), crate], {
+    cwd: crate,
+    env: { ...env, CARGO_TARGET_DIR: targetDir(worker) },
+  });
   if (!result.ok) {
     throw new SetupError(`worker-build failed for ${worker}`, { output: result.tail, advice: [`the whole output is in ${result.log}`] });
   }
@@ -123,7 +139,7 @@ async function bundle(worker, workerBuildBin, env) {
 
 /** Everything that a bundle is made of: the wasm, the shim, the tools' versions, and what Cargo.toml tells worker-build. */
 function inputsOf(worker) {
-  const wasm = join(WASM_TARGET_DIR, TARGET, 'release', `rs1_worker_${worker.replaceAll('-', '_')}.wasm`);
+  const wasm = join(targetDir(worker), TARGET, 'release', `rs1_worker_${worker.replaceAll('-', '_')}.wasm`);
   const npmVersion = (name) => JSON.parse(readFileSync(join(NODE_MODULES, name, 'package.json'), 'utf8')).version;
   return createHash('sha256')
     .update(readFileSync(wasm))
