@@ -6,13 +6,13 @@ import { HOST } from './ports.mjs';
 /**
  * @param {object} options
  * @param {number} options.port 0 chooses a free one
- * @param {(incoming: import('node:http').IncomingMessage, response: import('node:http').ServerResponse) => Promise<unknown>} options.handle answers, whatever goes wrong
+ * @param {(incoming: import('node:http').IncomingMessage, response: import('node:http').ServerResponse) => unknown} options.handle answers, whatever goes wrong; a promise where that takes a while
  * @param {number} [options.keepAliveMs] how long a connection may say nothing between two requests
  */
 export async function serveHttp({ port, handle, keepAliveMs }) {
   const inHand = new Set();
   const server = createServer((incoming, response) => {
-    const one = handle(incoming, response).finally(() => inHand.delete(one));
+    const one = Promise.resolve(handle(incoming, response)).finally(() => inHand.delete(one));
     inHand.add(one);
   });
   if (keepAliveMs !== undefined) server.keepAliveTimeout = keepAliveMs;

@@ -2,9 +2,9 @@
 
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
-import { createServer } from 'node:http';
 import { after, before, beforeEach, test } from 'node:test';
 import { gzipSync } from 'node:zlib';
+import { serveHttp } from '../../local/lib/serve.mjs';
 import { signed } from '../../tools/delivery/sigv4.mjs';
 import { startCloudflare } from './support/cloudflare.mjs';
 import { startOffsite } from './support/offsite.mjs';
@@ -44,7 +44,7 @@ function keepBackup(ago, { ok = true, bytes = gzipSync(`-- ${day(ago)}\n`.repeat
 async function startEmqx() {
   const files = new Map();
   const self = { files, content: gzipSync('the configuration') };
-  const server = createServer(async (request, response) => {
+  const handle = async (request, response) => {
     const json = (status, body) => response.writeHead(status, { 'content-type': 'application/json' }).end(body && JSON.stringify(body));
     if (request.headers.authorization !== `Basic ${Buffer.from('key:secret').toString('base64')}`) return json(401, { code: 'BAD_API_KEY_OR_SECRET', message: 'Check api_key/api_secret' });
     const url = new URL(request.url, 'http://emqx');
@@ -59,10 +59,10 @@ async function startEmqx() {
     if (request.method === 'GET') return response.writeHead(200, { 'content-type': 'application/octet-stream' }).end(files.get(name));
     files.delete(name);
     return response.writeHead(204).end();
-  });
-  await new Promise((ready) => server.listen(0, '127.0.0.1', ready));
-  const env = { EMQX_API_URL: `http://127.0.0.1:${server.address().port}/api/v5`, EMQX_API_KEY: 'key:secret' };
-  return Object.assign(self, { env, stop: () => new Promise((done) => server.closeAllConnections() ?? server.close(done)) });
+  };
+  const { port, close } = await serveHttp({ port: 0, handle });
+  const env = { EMQX_API_URL: `http://127.0.0.1:${port}/api/v5`, EMQX_API_KEY: 'key:secret' };
+  return Object.assign(self, { env, stop: close });
 }
 
 test('requests are signed as Amazon documents it', () => {

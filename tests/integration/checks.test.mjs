@@ -2,9 +2,9 @@
 // whom it harms (nobody else), and what operators see.
 
 import assert from 'node:assert/strict';
-import { createServer } from 'node:http';
 import { after, before, beforeEach, describe, test } from 'node:test';
 import { HOST } from '../../local/lib/ports.mjs';
+import { serveHttp } from '../../local/lib/serve.mjs';
 import { isProblem, isStatus } from './fixtures/expect.mjs';
 import { ulidOf } from './fixtures/status.mjs';
 import { eventually, startHarness } from './support/harness.mjs';
@@ -35,17 +35,12 @@ const MANNERS = {
 
 async function startServer() {
   const asked = [];
-  const server = createServer((request, response) => {
+  const handle = (request, response) => {
     asked.push(request.url);
     MANNERS[request.url]?.(request, response) ?? response.writeHead(404);
-  });
-  await new Promise((done) => server.listen(0, HOST, done));
-  const close = () =>
-    new Promise((done) => {
-      server.close(() => done());
-      server.closeAllConnections();
-    });
-  return { asked, url: (path) => `http://${HOST}:${server.address().port}${path}`, close };
+  };
+  const { port, close } = await serveHttp({ port: 0, handle });
+  return { asked, url: (path) => `http://${HOST}:${port}${path}`, close };
 }
 
 /** Runs the trigger; what became of it. Rounds may follow each other at once: what counts is that each is later. */

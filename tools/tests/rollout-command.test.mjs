@@ -4,11 +4,11 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
-import { createServer } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, beforeEach, test } from 'node:test';
 import { readJson, sendJson } from '../../local/lib/http.mjs';
+import { serveHttp } from '../../local/lib/serve.mjs';
 import { writeStackFile } from '../../local/lib/stack-file.mjs';
 import { ROOT } from '../lib/paths.mjs';
 
@@ -21,7 +21,7 @@ let tokens;
 let server;
 
 before(async () => {
-  server = createServer(async (request, response) => {
+  const handle = async (request, response) => {
     const body = await readJson(request);
     if (request.headers.host === 'identity.localhost') {
       tokens += 1;
@@ -31,10 +31,9 @@ before(async () => {
     asked.push({ route, body, host: request.headers.host, token: request.headers.authorization });
     const [status, answer] = answers[route]?.(body) ?? [404, { title: 'Not found', detail: 'there is no such resource' }];
     return sendJson(response, status, answer);
-  });
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address();
+  };
+  server = await serveHttp({ port: 0, handle });
+  const { port } = server;
   writeStackFile(state, { ports: { http: port, idp: port, control: port }, pid: process.pid, parts: {}, started_at: '' });
 });
 
@@ -42,9 +41,8 @@ beforeEach(() => {
   [answers, asked, tokens] = [{}, [], 0];
 });
 
-after(() => {
-  server.close();
-  server.closeAllConnections();
+after(async () => {
+  await server?.close();
   rmSync(state, { recursive: true, force: true });
 });
 

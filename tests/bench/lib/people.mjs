@@ -1,9 +1,8 @@
 // The device API as people use it: forty users with fifty devices each, and a broker that takes what it is given.
 
 import { createHmac } from 'node:crypto';
-import { createServer } from 'node:http';
 import { writeFileSync } from 'node:fs';
-import { HOST } from '../../../local/lib/ports.mjs';
+import { serveHttp } from '../../../local/lib/serve.mjs';
 
 export const API_ROUTES = ['devices', 'device', 'zones'];
 
@@ -45,18 +44,11 @@ export function writeTokens(path, devices, secret) {
 /** EMQX's `publish/bulk`, for messages that somebody always subscribes to. @param {number} port */
 export async function startBroker(port) {
   const taken = JSON.stringify([{ id: '0006532A9C1F7B9DF445000013F90000' }]);
-  const server = createServer((incoming, response) => {
+  const handle = (incoming, response) => {
     incoming.resume();
     incoming.on('end', () => response.writeHead(200, { 'content-type': 'application/json', 'content-length': taken.length }).end(taken));
-  });
-  await new Promise((done, fail) => server.once('error', fail).listen(port, HOST, done));
-  return {
-    close: () =>
-      new Promise((done) => {
-        server.close(() => done());
-        server.closeAllConnections();
-      }),
   };
+  return serveHttp({ port, handle });
 }
 
 /** The limits of people's requests would be what is measured. */

@@ -1,9 +1,9 @@
 // A round of checks: forty of them, by the health worker and by a plain TypeScript worker that does them one after another or all at
 // once. What it takes when all is well, and when three servers do not answer; what it asks of the platform. The systems take turns.
 
-import { createServer } from 'node:http';
 import { join } from 'node:path';
 import { HOST } from '../../../local/lib/ports.mjs';
+import { serveHttp } from '../../../local/lib/serve.mjs';
 import { startHarness } from '../../integration/support/harness.mjs';
 
 const OFTEN = '*/5 * * * *';
@@ -127,25 +127,21 @@ async function count(system, servers) {
 /** Servers of the company, in one. */
 async function startServers() {
   let [asked, under, most, hanging] = [0, 0, 0, 0];
-  const server = createServer((request, response) => {
+  const handle = (request, response) => {
     asked += 1;
     under += 1;
     most = Math.max(most, under);
     response.once('close', () => (under -= 1));
     if (Number(request.url.slice(1)) < hanging) return;
     setTimeout(() => response.end('fine'), ANSWERS_AFTER_MS);
-  });
-  await new Promise((done) => server.listen(0, HOST, done));
+  };
+  const { port, close } = await serveHttp({ port: 0, handle });
   return {
-    urls: (number) => Array.from({ length: number }, (_, n) => `http://${HOST}:${server.address().port}/${n}`),
+    urls: (number) => Array.from({ length: number }, (_, n) => `http://${HOST}:${port}/${n}`),
     /** So many of them answer no more. @param {number} number */
     hang: (number) => (hanging = number),
     forget: () => ([asked, most] = [0, under]),
     seen: () => ({ asked, most }),
-    close: () =>
-      new Promise((done) => {
-        server.close(done);
-        server.closeAllConnections();
-      }),
+    close,
   };
 }

@@ -7,8 +7,8 @@
 // Shapes: developers.cloudflare.com/api, and the calls of wrangler 4.116 as its source makes them.
 
 import { createHash, randomBytes, randomUUID } from 'node:crypto';
-import { createServer } from 'node:http';
 import { DatabaseSync } from 'node:sqlite';
+import { serveHttp } from '../../../local/lib/serve.mjs';
 
 const BASE = '/client/v4';
 const LOCATIONS = ['wnam', 'enam', 'weur', 'eeur', 'apac', 'oc'];
@@ -242,7 +242,7 @@ export async function startCloudflare({ zone = 'optic.works' } = {}) {
     // What wrangler does with a file: an upload, which is then carried out as one transaction.
     'POST /d1/database/:id/import': ({ id: key, body }) => {
       const database = databaseWith(key);
-      if (body.action === 'init') return { upload_url: `http://127.0.0.1:${port()}/uploads/${body.etag}`, filename: `${body.etag}.sql` };
+      if (body.action === 'init') return { upload_url: `http://127.0.0.1:${port}/uploads/${body.etag}`, filename: `${body.etag}.sql` };
       const file = found(uploads.get(body.etag), 7500, 'nothing was uploaded');
       database.sqlite.exec('BEGIN');
       try {
@@ -637,8 +637,7 @@ export async function startCloudflare({ zone = 'optic.works' } = {}) {
     }
   }
 
-  const port = () => server.address().port;
-  const server = createServer((request, response) => {
+  const handle = (request, response) =>
     answer(request)
       .then(async (made) => {
         response.writeHead(made.status, Object.fromEntries(made.headers));
@@ -648,15 +647,11 @@ export async function startCloudflare({ zone = 'optic.works' } = {}) {
         complaints.push(`${request.method} ${request.url}: ${error.stack}`);
         response.writeHead(500).end();
       });
-  });
-  await new Promise((ready) => server.listen(0, '127.0.0.1', ready));
+  const { port, close } = await serveHttp({ port: 0, handle });
   return Object.assign(self, {
-    address: `127.0.0.1:${port()}`,
-    env: { CLOUDFLARE_API_BASE_URL: `http://127.0.0.1:${port()}${BASE}`, CLOUDFLARE_API_TOKEN: token, CLOUDFLARE_ACCOUNT_ID: account },
-    stop: () => {
-      server.closeAllConnections();
-      return new Promise((done) => server.close(done));
-    },
+    address: `127.0.0.1:${port}`,
+    env: { CLOUDFLARE_API_BASE_URL: `http://127.0.0.1:${port}${BASE}`, CLOUDFLARE_API_TOKEN: token, CLOUDFLARE_ACCOUNT_ID: account },
+    stop: close,
   });
 }
 

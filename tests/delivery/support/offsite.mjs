@@ -2,7 +2,7 @@
 // that were sent, and only if the body has the hash that was signed.
 
 import { createHash } from 'node:crypto';
-import { createServer } from 'node:http';
+import { serveHttp } from '../../../local/lib/serve.mjs';
 import { signed } from '../../../tools/delivery/sigv4.mjs';
 
 const ACCESS = { id: 'AKIAEXAMPLE', secret: 'a secret of the store', region: 'eu-central-1' };
@@ -11,7 +11,7 @@ export async function startOffsite() {
   /** @type {Map<string, { bytes: Buffer, sha256: string }>} */
   const objects = new Map();
   const self = { objects, puts: [], breakAfter: Infinity };
-  const server = createServer(async (request, response) => {
+  const handle = async (request, response) => {
     const refuse = (status, code) => response.writeHead(status).end(`<Error><Code>${code}</Code></Error>`);
     const [, names] = /SignedHeaders=([^,]+)/.exec(request.headers.authorization ?? '') ?? [];
     if (!names) return refuse(403, 'AccessDenied');
@@ -36,9 +36,8 @@ export async function startOffsite() {
     self.puts.push(request.url);
     objects.set(request.url, { bytes, sha256: request.headers['x-amz-meta-sha256'] });
     response.writeHead(200).end();
-  });
-  await new Promise((ready) => server.listen(0, '127.0.0.1', ready));
-  const { port } = server.address();
+  };
+  const { port, close } = await serveHttp({ port: 0, handle });
   return Object.assign(self, {
     env: {
       OFFSITE_ENDPOINT: `http://127.0.0.1:${port}`,
@@ -47,9 +46,6 @@ export async function startOffsite() {
       OFFSITE_ACCESS_KEY_ID: ACCESS.id,
       OFFSITE_SECRET_ACCESS_KEY: ACCESS.secret,
     },
-    stop: () => {
-      server.closeAllConnections();
-      return new Promise((done) => server.close(done));
-    },
+    stop: close,
   });
 }
